@@ -1,0 +1,52 @@
+import type { Message, StreamEvent, ToolDef } from '../types.ts';
+
+/** One call of a model. */
+export type ModelRequest = {
+  model: string;
+  system: string;
+  messages: Message[];
+  tools: ToolDef[];
+  /** Output limit of this call, tokens. */
+  max_tokens: number;
+  /** Extended thinking, where the model has it. */
+  thinking: boolean;
+  signal: AbortSignal;
+};
+
+/**
+ * The model behind one streaming interface. Source: engine-runtime, "Model layer: herald".
+ *
+ * `complete` retries by itself **before** the first event (429, 5xx, overload, time-out; `Retry-After`
+ * honoured). A call that breaks **after** the first event throws with `visible: true`; whoever showed the
+ * events must say that they are void before calling again. Every failure is a `HeraldError`; an abort of
+ * `signal` ends the iteration by throwing `signal.reason`.
+ */
+export type Herald = {
+  provider: 'anthropic' | 'openai' | 'gemini' | 'demo';
+  model: string;
+  complete(request: ModelRequest): AsyncIterable<StreamEvent>;
+  /** Word for `/health`: how the last real call went; `demo` for the offline model. Never calls the provider. */
+  state(): 'ok' | 'error' | 'demo';
+};
+
+export type HeraldErrorCode = 'LLM_RATE_LIMITED' | 'LLM_TIMEOUT' | 'LLM_PROVIDER_ERROR' | 'CONTEXT_OVERFLOW';
+
+/** A model call that failed for good. Message is for people and carries no key and no stack. */
+export class HeraldError extends Error {
+  override name = 'HeraldError';
+  readonly code: HeraldErrorCode;
+  readonly visible: boolean;
+  /** `retry_after` in seconds, `status` of the provider, where known. */
+  readonly details: { retry_after?: number; status?: number; provider: string };
+
+  constructor(
+    code: HeraldErrorCode,
+    message: string,
+    options: { visible: boolean; details: HeraldError['details']; cause?: unknown },
+  ) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.visible = options.visible;
+    this.details = options.details;
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * The types that cross a module boundary inside the Engine, each defined once.
+ * Source: engine-runtime, "Shared types". Plain data: everything here survives JSON.
+ */
+
+export type TextBlock = { type: 'text'; text: string };
+
+/** `signature` is the provider's own, opaque; it goes back unchanged with the next call. */
+export type ThinkingBlock = { type: 'thinking'; text: string; signature?: string };
+
+export type ToolUseBlock = { type: 'tool_use'; id: string; name: string; input: Record<string, unknown> };
+
+/** `error` is a reason such as `invalid_input`; then `output` may be empty or explain it. */
+export type ToolResultBlock = { type: 'tool_result'; tool_use_id: string; output: unknown; error?: string };
+
+export type ContentBlock = TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock;
+
+/** Tool results travel in a `user` message, in the order of the calls they answer. */
+export type Message = { role: 'user' | 'assistant'; content: ContentBlock[] };
+
+/** What the model sees of a tool; `input_schema` is JSON Schema. */
+export type ToolDef = { name: string; description: string; input_schema: Record<string, unknown> };
+
+/** Tokens of one model call. `cache_hit_tokens` is a part of `input_tokens`. */
+export type Usage = { input_tokens: number; output_tokens: number; cache_hit_tokens: number };
+
+export type BlockType = 'text' | 'thinking' | 'tool_use';
+
+export type StopReason = 'end_turn' | 'tool_use' | 'max_tokens';
+
+/**
+ * One piece of a streaming model answer, the same for every provider. Per block: `block_start`, its deltas,
+ * `block_stop` with the whole block; blocks may not interleave. `finish` comes once, last.
+ */
+export type StreamEvent =
+  | { type: 'block_start'; index: number; block_type: BlockType }
+  | { type: 'text'; index: number; text: string }
+  | { type: 'thinking'; index: number; text: string }
+  | { type: 'block_stop'; index: number; block: TextBlock | ThinkingBlock | ToolUseBlock }
+  | { type: 'finish'; stop_reason: StopReason; usage: Usage; model: string };

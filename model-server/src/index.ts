@@ -1,0 +1,1 @@
+export type { ModelServer, ReceivedRequest, Reply, Step } from './script.ts';
