@@ -1,0 +1,72 @@
+import type { StreamEvent, TextBlock, ThinkingBlock, ToolUseBlock } from '../types.ts';
+import type { Herald, ModelRequest } from './contract.ts';
+import { answerTo, readConversation } from './demo_rules.ts';
+import type { Clock } from './timing.ts';
+
+/**
+ * The offline model (E2): makes the whole path of a turn live without a provider key. It streams word by
+ * word at reading speed, because an answer that arrives in one piece would hide a stream that does not work.
+ */
+
+/** Pause between two words, milliseconds. Quick to wait for, slow enough to be seen streaming. */
+const WORD_PACE_MS = 15;
+/** Rough size of a token in characters, so that `usage` is not empty. */
+const CHARACTERS_PER_TOKEN = 4;
+
+/** A model that answers by the rules of demo_rules.ts. Never fails; an abort ends it with `signal.reason`. */
+export function createDemoHerald(model: string, clock: Clock): Herald {
+  return {
+    provider: 'demo',
+    model,
+    complete: (request) => stream(request, clock),
+    state: () => 'demo',
+  };
+}
+
+async function* stream(request: ModelRequest, clock: Clock): AsyncIterable<StreamEvent> {
+  const toolNames = request.tools.map((tool) => tool.name);
+  const answer = answerTo(readConversation(request.messages, toolNames));
+
+  const blocks: (TextBlock | ThinkingBlock | ToolUseBlock)[] = [];
+  if (request.thinking) blocks.push({ type: 'thinking', text: `This looks like "${answer.rule}" to me.` });
+  const words = answer.text.match(/\s*\S+/g) ?? [];
+  const spoken = words.slice(0, request.max_tokens);
+  blocks.push({ type: 'text', text: spoken.join('') });
+  const complete = spoken.length === words.length;
+  if (answer.call && complete) blocks.push(toolUse(answer.call, request));
+
+  for (const [index, block] of blocks.entries()) {
+    yield { type: 'block_start', index, block_type: block.type };
+    if (block.type !== 'tool_use') {
+      for (const text of block.text.match(/\s*\S+/g) ?? []) {
+        await clock.wait(WORD_PACE_MS, request.signal);
+        yield { type: block.type, index, text };
+      }
+    }
+    yield { type: 'block_stop', index, block };
+  }
+
+  yield {
+    type: 'finish',
+    stop_reason: !complete ? 'max_tokens' : answer.call ? 'tool_use' : 'end_turn',
+    usage: {
+      input_tokens: tokens(request.system) + tokens(JSON.stringify(request.messages)),
+      output_tokens: tokens(JSON.stringify(blocks)),
+      cache_hit_tokens: 0,
+    },
+    model: request.model,
+  };
+}
+
+/** The id counts the calls of the conversation: unique in it, and the same when the call is made again. */
+function toolUse(
+  call: { tool: string; input: Record<string, unknown> },
+  request: ModelRequest,
+): ToolUseBlock {
+  const before = request.messages
+    .flatMap((message) => message.content)
+    .filter((block) => block.type === 'tool_use');
+  return { type: 'tool_use', id: `demo-call-${before.length + 1}`, name: call.tool, input: call.input };
+}
+
+const tokens = (text: string) => Math.ceil(text.length / CHARACTERS_PER_TOKEN);
