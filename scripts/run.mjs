@@ -26,17 +26,23 @@ runWith(projectNode());
 
 /** `npm ci`, unless this very package-lock.json is what node_modules was installed from. */
 function installWhatIsMissing() {
-  const lock = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex');
+  const lock = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex');
   const stamp = join(root, 'node_modules', '.installed-from');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
-  console.log('Installing dependencies from package-lock.json (once; about 400 MB with PostgreSQL and Node.js) …');
+  console.log(
+    'Installing dependencies from package-lock.json (once; about 400 MB with PostgreSQL and Node.js) …',
+  );
   const npm = process.env.npm_execpath;
   const command = npm ? [process.execPath, npm] : ['npm'];
   const [program, ...rest] = [...command, 'ci', '--no-audit', '--no-fund', '--loglevel=error'];
   const { status, error } = spawnSync(program, rest, { cwd: root, stdio: 'inherit' });
   if (status !== 0) {
     const why = error ? ` (${error.message})` : '';
-    stop(`npm ci failed${why}. See its message above: the registry must be reachable and the disk have 500 MB free.`);
+    stop(
+      `npm ci failed${why}. See its message above: the registry must be reachable and the disk have 500 MB free.`,
+    );
   }
   writeFileSync(stamp, lock);
 }
