@@ -3,12 +3,15 @@
  * over every wire format. One `Reply` answers one model call; replies are used in the order given.
  */
 export type Step =
-  /** Answer text in `chunks` pieces (default: a piece per word). */
+  /** Answer text in `chunks` pieces (default: a piece per word). A second text step in a row continues the block. */
   | { text: string; chunks?: number }
-  /** Reasoning text, streamed like text, where the wire has it. */
+  /** Reasoning text, streamed like text; left out where the wire has none (Chat Completions). */
   | { thinking: string; chunks?: number }
-  /** A tool call, its JSON input in `fragments` pieces (default 3). `id` is made up when absent. */
-  | { tool: string; input: Record<string, unknown>; id?: string; fragments?: number }
+  /**
+   * A tool call, its JSON input in `fragments` pieces (default 3; Gemini sends calls whole). `id` is made up
+   * when absent. A string is sent as it stands: input that is not valid JSON (Gemini cannot; it sends `{}`).
+   */
+  | { tool: string; input: Record<string, unknown> | string; id?: string; fragments?: number }
   /** Hold the stream here until the promise settles. */
   | { until: Promise<unknown> }
   /** The provider's own in-stream error (`overloaded_error` and its like), then the end. */
@@ -16,17 +19,27 @@ export type Step =
   /** A chunk that is not valid JSON. */
   | { malformed: true }
   /** Destroy the socket in the middle of the body. */
-  | { cut: true };
+  | { cut: true }
+  /** End the body in good order, but without the provider's closing events. */
+  | { stop: true };
+
+export type StopReason = 'end_turn' | 'tool_use' | 'max_tokens';
+
+/** `cache_hit_tokens` is a part of `input_tokens`. */
+export type Usage = { input_tokens: number; output_tokens: number; cache_hit_tokens: number };
 
 export type Reply =
   | {
       steps: Step[];
       /** Default: `tool_use` after a tool step, else `end_turn`. */
-      stop_reason?: 'end_turn' | 'tool_use' | 'max_tokens';
-      usage?: { input_tokens: number; output_tokens: number; cache_hit_tokens?: number };
+      stop_reason?: StopReason;
+      /** Default: 10 in, 5 out, no hits. */
+      usage?: Partial<Usage>;
     }
-  /** An HTTP error in the provider's own error body: 429, 500, 529, 401, 400 … */
+  /** An HTTP error in the provider's own error body: 429, 500, 529 (503 where the provider has no 529), 401, 400 … */
   | { status: number; retry_after_s?: number; message?: string }
+  /** The provider's own answer to a conversation beyond the model's context. */
+  | { context_overflow: true }
   /** Accept the request and never answer. */
   | { silent: true };
 
@@ -36,6 +49,8 @@ export type ReceivedRequest = {
   path: string;
   headers: Record<string, string>;
   body: Record<string, unknown>;
+  /** How the exchange ended: answered in full, cut by the script, or left by the client before its end. */
+  ended: Promise<'complete' | 'cut' | 'client_left'>;
 };
 
 export type ModelServer = {
@@ -43,7 +58,7 @@ export type ModelServer = {
   url: string;
   /** Appends replies to the queue. A call that finds it empty gets HTTP 500 that says so. */
   script(...replies: Reply[]): void;
-  /** Every call received so far, oldest first. */
+  /** Every call received so far, oldest first; a call that was refused as malformed is there too. */
   requests: ReceivedRequest[];
   close(): Promise<void>;
 };
