@@ -3,12 +3,26 @@
  * Source: engine-runtime, "Shared types". Plain data: everything here survives JSON.
  */
 
-export type TextBlock = { type: 'text'; text: string };
+/**
+ * A model's blocks may carry a `signature`: the provider's own proofs (of its reasoning, mostly) as opaque JSON
+ * that goes back unchanged with the next call. Herald writes it and reads it; nobody else looks inside.
+ */
+export type TextBlock = { type: 'text'; text: string; signature?: string };
 
-/** `signature` is the provider's own, opaque; it goes back unchanged with the next call. */
 export type ThinkingBlock = { type: 'thinking'; text: string; signature?: string };
 
-export type ToolUseBlock = { type: 'tool_use'; id: string; name: string; input: Record<string, unknown> };
+/**
+ * `invalid_input` is what the model sent when that was not a JSON object; then `input` is empty and the call is
+ * answered with a result whose `error` is `invalid_input`, never run.
+ */
+export type ToolUseBlock = {
+  type: 'tool_use';
+  id: string;
+  name: string;
+  input: Record<string, unknown>;
+  invalid_input?: string;
+  signature?: string;
+};
 
 /** `error` is a reason such as `invalid_input`; then `output` may be empty or explain it. */
 export type ToolResultBlock = { type: 'tool_result'; tool_use_id: string; output: unknown; error?: string };

@@ -55,8 +55,7 @@ function error(failure: Failure): ReturnType<Wire['error']> {
 const FINISH = { end_turn: 'STOP', tool_use: 'STOP', max_tokens: 'MAX_TOKENS' };
 
 function answer(model: string): Answer {
-  /** Reasoning so far; its signature rides on the first call or text after it. */
-  let thought = '';
+  let called = false;
   const chunk = (parts: Json[], candidate: Json = {}, fields: Json = {}) =>
     sse({
       candidates: [{ content: { role: 'model', parts }, index: 0, ...candidate }],
@@ -64,24 +63,18 @@ function answer(model: string): Answer {
       responseId: 'scripted',
       ...fields,
     });
-  const signature = () => {
-    if (thought === '') return {};
-    const thoughtSignature = sign(thought);
-    thought = '';
-    return { thoughtSignature };
-  };
 
   return {
     begin: () => [],
-    text: (pieces) => pieces.map((text) => chunk([{ text, ...signature() }])),
-    thinking: (pieces) => {
-      thought += pieces.join('');
-      return pieces.map((text) => chunk([{ text, thought: true }]));
-    },
+    text: (pieces) => pieces.map((text) => chunk([{ text }])),
+    thinking: (pieces) => pieces.map((text) => chunk([{ text, thought: true }])),
     tool: ({ id, name, fragments }) => {
       const whole = parseJson(fragments.join(''));
       const functionCall = { id, name, args: isObject(whole) ? whole : {} };
-      return [chunk([{ functionCall, ...signature() }])];
+      // Of parallel calls only the first is signed.
+      const proof = called ? {} : { thoughtSignature: signCall(functionCall) };
+      called = true;
+      return [chunk([{ functionCall, ...proof }])];
     },
     overloaded: () => [
       sse({
@@ -99,10 +92,14 @@ function answer(model: string): Answer {
         totalTokenCount: input_tokens + output_tokens,
         cachedContentTokenCount: cache_hit_tokens,
       };
-      return [chunk([{ text: '' }], { finishReason: FINISH[reason] }, { usageMetadata })];
+      // An answer without calls carries its signature in an empty text at its end.
+      const last = called ? { text: '' } : { text: '', thoughtSignature: sign('text') };
+      return [chunk([last], { finishReason: FINISH[reason] }, { usageMetadata })];
     },
   };
 }
+
+const signCall = (call: Json) => sign(JSON.stringify([call.name, call.args]));
 
 /** A turn of function calls is answered by one turn with as many responses, in the same order of names. */
 function contentsRefusal(contents: Json[], model: string): string | undefined {
@@ -126,15 +123,13 @@ function contentsRefusal(contents: Json[], model: string): string | undefined {
       return 'Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.';
     }
     // Gemini 3 wants the signature back on the first call of each step of the turn that is under way.
-    const signed = objects(content.parts).find((part) => isObject(part.functionCall));
-    if (
-      model.startsWith('gemini-3') &&
-      index > lastQuestion &&
-      signed &&
-      typeof signed.thoughtSignature !== 'string'
-    ) {
+    const [first] = objects(content.parts).filter((part) => isObject(part.functionCall));
+    if (!model.startsWith('gemini-3') || index < lastQuestion || !first || !isObject(first.functionCall))
+      continue;
+    if (first.thoughtSignature === undefined) {
       return `Function call is missing a thought_signature in functionCall parts. position ${index}`;
     }
+    if (first.thoughtSignature !== signCall(first.functionCall)) return 'Corrupted thought signature.';
   }
   return undefined;
 }
