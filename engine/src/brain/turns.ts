@@ -1,0 +1,92 @@
+import type { DatabaseSync } from 'node:sqlite';
+import type { Usage } from '../types.ts';
+import { integer, integerOrNull, type Row, text } from './sqlite.ts';
+
+export type NewTurn = {
+  turn_id: string;
+  task_id: string;
+  agent: string;
+  /** What was asked, JSON. */
+  request: string;
+  /** The caller's own data, JSON (E4). */
+  metadata: string;
+  idempotency_key: string | undefined;
+  started_at: number;
+  first_event_id: number;
+};
+
+export type TurnRow = {
+  turn_id: string;
+  task_id: string;
+  request: string;
+  first_event_id: number;
+  /** Null while the turn runs. */
+  last_event_id: number | null;
+};
+
+export type Turns = ReturnType<typeof openTurns>;
+
+/** Every turn ever taken, and which are in flight. Times are Unix milliseconds. */
+export function openTurns(db: DatabaseSync) {
+  const columns = 'turn_id, task_id, request, first_event_id, last_event_id';
+  const insert = db.prepare(`
+    INSERT INTO turns (turn_id, task_id, status, agent, request, metadata, idempotency_key, started_at, first_event_id)
+    VALUES (?, ?, 'running', ?, ?, ?, ?, ?, ?)`);
+  const addUsage = db.prepare(`
+    UPDATE turns SET input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,
+      cache_hit_tokens = cache_hit_tokens + ? WHERE turn_id = ?`);
+  const end = db.prepare(
+    'UPDATE turns SET status = ?, error = ?, ended_at = ?, last_event_id = ? WHERE turn_id = ?',
+  );
+  const running = db.prepare(
+    `SELECT ${columns} FROM turns WHERE status = 'running' AND task_id = coalesce(?, task_id) ORDER BY first_event_id`,
+  );
+  const byKey = db.prepare(`
+    SELECT ${columns} FROM turns
+    WHERE task_id = ? AND idempotency_key = ? AND (ended_at IS NULL OR ended_at >= ?)
+    ORDER BY first_event_id DESC LIMIT 1`);
+
+  return {
+    insert(turn: NewTurn): void {
+      insert.run(
+        turn.turn_id,
+        turn.task_id,
+        turn.agent,
+        turn.request,
+        turn.metadata,
+        turn.idempotency_key ?? null,
+        turn.started_at,
+        turn.first_event_id,
+      );
+    },
+
+    addUsage(turn_id: string, usage: Usage): void {
+      addUsage.run(usage.input_tokens, usage.output_tokens, usage.cache_hit_tokens, turn_id);
+    },
+
+    /** `error`: its body as JSON, null for a turn that completed. */
+    end(turn_id: string, outcome: { error: string | null; ended_at: number; last_event_id: number }): void {
+      const status = outcome.error === null ? 'completed' : 'errored';
+      end.run(status, outcome.error, outcome.ended_at, outcome.last_event_id, turn_id);
+    },
+
+    /** Of one task, or all. */
+    running: (task_id?: string): TurnRow[] => running.all(task_id ?? null).map(toTurn),
+
+    /** The newest turn of the task with this key that runs, or ended at or after `ended_after`. */
+    byIdempotencyKey(task_id: string, key: string, ended_after: number): TurnRow | undefined {
+      const row = byKey.get(task_id, key, ended_after);
+      return row === undefined ? undefined : toTurn(row);
+    },
+  };
+}
+
+function toTurn(row: Row): TurnRow {
+  return {
+    turn_id: text(row, 'turn_id'),
+    task_id: text(row, 'task_id'),
+    request: text(row, 'request'),
+    first_event_id: integer(row, 'first_event_id'),
+    last_event_id: integerOrNull(row, 'last_event_id'),
+  };
+}

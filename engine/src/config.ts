@@ -1,0 +1,294 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseEnv } from 'node:util';
+import { EngineExit, KeyHash } from '@september/contract';
+import { z } from 'zod';
+import { StartError } from './errors.ts';
+import { LOG_LEVELS, type LogLevel } from './observe/log.ts';
+
+/**
+ * The Engine's whole configuration: environment variables, read once, here (E1, E28).
+ *
+ * A configuration that is half right is worse than none: an Engine that guesses a provider or ignores a typo fails at
+ * the first message of a user, far from who set it. So every value is checked before anything starts, all problems are
+ * told at once, and each names its variable and what to do. Source: operations, "Environment variables".
+ */
+
+const integer = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,12}$/, `must be a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`);
+
+const DAY_S = 86_400;
+
+/** Every variable this Engine reads, with its default and its meaning: what the reference page prints. */
+export const Variables = z.object({
+  ENGINE_KEY_HASH: KeyHash.optional().describe(
+    'SHA-256 (hex) of the API key; production. A value other than at the previous boot is a rotation with overlap (E12). One of the two is required.',
+  ),
+  ENGINE_API_KEY: z.string().optional().describe('Plaintext API key, hashed by the Engine; development.'),
+  BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS: integer(0, DAY_S)
+    .prefault('0')
+    .describe('How long the old key still works after a rotation.'),
+  BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS: integer(0, DAY_S)
+    .prefault('300')
+    .describe('When the old hash is purged; until then the old key is answered KEY_ROTATION_PENDING.'),
+
+  LLM_PROVIDER: z
+    .enum(['anthropic', 'openai', 'gemini', 'demo'])
+    .optional()
+    .describe('Model provider. Default openai; demo when no provider key is set, outside production only.'),
+  LLM_API_KEY: z.string().optional().describe('Key of LLM_PROVIDER; not needed with LLM_BASE_URL.'),
+  LLM_MODEL: z
+    .string()
+    .optional()
+    .describe('Model id. Default by provider: gpt-4o, claude-sonnet-4-5, gemini-2.5-pro.'),
+  LLM_BASE_URL: z
+    .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+    .optional()
+    .describe('Any compatible server instead of the provider’s own (Ollama, vLLM, a gateway).'),
+  LLM_OPENAI_API: z
+    .enum(['responses', 'chat'])
+    .optional()
+    .describe(
+      'Which OpenAI API to speak. Default: responses; chat with LLM_BASE_URL, as compatible servers speak that.',
+    ),
+  ANTHROPIC_API_KEY: z
+    .string()
+    .optional()
+    .describe('Used when LLM_PROVIDER is anthropic and LLM_API_KEY is empty.'),
+  OPENAI_API_KEY: z
+    .string()
+    .optional()
+    .describe('Used when LLM_PROVIDER is openai and LLM_API_KEY is empty.'),
+  GEMINI_API_KEY: z
+    .string()
+    .optional()
+    .describe('Used when LLM_PROVIDER is gemini and LLM_API_KEY is empty.'),
+  MAX_TOKENS: integer(1, 1_000_000).prefault('4096').describe('Output limit per model call, tokens.'),
+
+  SQLITE_DB_PATH: z
+    .string()
+    .prefault('/data/brain.sqlite')
+    .describe('The brain; its folder is the Engine’s own.'),
+  CATALOG_DIR: z
+    .string()
+    .optional()
+    .describe('Agents and core_soul.json. Default: the repository’s catalog/.'),
+  MIGRATIONS_DIR: z.string().optional().describe('Migration files of the brain. Default: the ones shipped.'),
+
+  ENGINE_DEFAULT_AGENT: z.string().prefault('assistant').describe('Agent when /execute names none.'),
+  AGENT_MAX_ITERATIONS: integer(1, 10_000).prefault('50').describe('Guard: model calls per turn (E16).'),
+  TURN_TIMEOUT_S: integer(1, 7 * DAY_S)
+    .prefault('1800')
+    .describe('Guard: seconds per turn (E16).'),
+  CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY: integer(1, 100)
+    .prefault('10')
+    .describe('Tools at once inside one turn.'),
+  CHANNEL_STATE_TTL_ACTIVE: integer(1, 365 * DAY_S)
+    .prefault('10800')
+    .describe('How long a turn’s events can be replayed after its end, seconds.'),
+  ALLOWED_ROOTS: z
+    .string()
+    .optional()
+    .describe('Comma-separated absolute paths tools may see. Default: workspace/ beside the brain.'),
+
+  ENGINE_HOST: z.string().prefault('127.0.0.1').describe('Listen address; 0.0.0.0 in the image.'),
+  ENGINE_PORT: integer(0, 65_535).prefault('8000').describe('Listen port; 0 takes any free one.'),
+  ENGINE_LOG_LEVEL: z
+    .string()
+    .prefault('INFO')
+    .transform((level) => level.toUpperCase())
+    .pipe(z.enum(LOG_LEVELS))
+    .describe('DEBUG, INFO, WARNING or ERROR.'),
+  ENGINE_EPOCH: integer(1, 999_999_999_999)
+    .optional()
+    .describe('Number of this start, given by the orchestrator; fences the brain (O22). Absent: no fence.'),
+  NODE_ENV: z.string().optional().describe('production switches the strict rules on.'),
+});
+
+type Values = z.infer<typeof Variables>;
+export type Provider = 'anthropic' | 'openai' | 'gemini' | 'demo';
+
+export type Config = {
+  key: { hash: string; min_overlap_s: number; max_overlap_s: number };
+  model: {
+    provider: Provider;
+    model: string;
+    api_key?: string;
+    base_url?: string;
+    openai_api?: 'responses' | 'chat';
+    max_tokens: number;
+  };
+  brain_path: string;
+  catalog_dir: string;
+  migrations_dir: string;
+  /** Absolute. `own` is the folder the Engine makes for itself; roots an operator named must exist. */
+  roots: { paths: string[]; own: boolean };
+  default_agent: string;
+  max_iterations: number;
+  turn_timeout_s: number;
+  tool_concurrency: number;
+  replay_ttl_s: number;
+  host: string;
+  port: number;
+  log_level: LogLevel;
+  epoch: number | undefined;
+  /** What is allowed but worth a line in the log at start. */
+  warnings: string[];
+};
+
+const KEY_VARIABLES = {
+  anthropic: 'ANTHROPIC_API_KEY',
+  openai: 'OPENAI_API_KEY',
+  gemini: 'GEMINI_API_KEY',
+} as const;
+
+const DEFAULT_MODELS = {
+  anthropic: 'claude-sonnet-4-5',
+  openai: 'gpt-4o',
+  gemini: 'gemini-2.5-pro',
+} as const;
+
+/**
+ * Reads the process environment, and in development `.env` in the working folder, which it wins over.
+ * @throws StartError `BAD_CONFIG`, all problems in its message.
+ */
+export function loadConfig(): Config {
+  const file = join(process.cwd(), '.env');
+  const fromFile =
+    process.env.NODE_ENV !== 'production' && existsSync(file) ? parseEnv(readFileSync(file, 'utf8')) : {};
+  return parseConfig({ ...fromFile, ...process.env }, process.cwd());
+}
+
+/** @throws StartError `BAD_CONFIG`, all problems in its message. */
+export function parseConfig(environment: Record<string, string | undefined>, cwd: string): Config {
+  // Compose files and Kubernetes manifests hand over unset variables as empty strings.
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
+  );
+  const parsed = Variables.safeParse(given);
+  const problems = parsed.success
+    ? []
+    : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  problems.push(...keyProblems(given));
+  if (parsed.success) problems.push(...rangeProblems(parsed.data));
+
+  const roots = given.ALLOWED_ROOTS?.split(',').map((path) => path.trim());
+  if (roots?.some((path) => !isAbsolute(path))) {
+    problems.push('ALLOWED_ROOTS: must be absolute paths, separated by commas');
+  }
+  const model = parsed.success ? chooseModel(parsed.data) : undefined;
+  if (model !== undefined && 'problem' in model) problems.push(model.problem);
+
+  if (!parsed.success || model === undefined || 'problem' in model || problems.length > 0) {
+    throw new StartError(EngineExit.BAD_CONFIG, `The configuration is not usable. ${problems.join('. ')}.`);
+  }
+  const values = parsed.data;
+  const brain_path = resolve(cwd, values.SQLITE_DB_PATH);
+  const warnings = [...model.warnings];
+  if (values.ENGINE_KEY_HASH !== undefined && values.ENGINE_API_KEY !== undefined) {
+    warnings.push(
+      'ENGINE_KEY_HASH and ENGINE_API_KEY are both set: ENGINE_KEY_HASH counts. Unset the other.',
+    );
+  }
+  return {
+    key: {
+      hash: values.ENGINE_KEY_HASH ?? sha256(values.ENGINE_API_KEY ?? ''),
+      min_overlap_s: values.BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS,
+      max_overlap_s: values.BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS,
+    },
+    model: { ...model.choice, max_tokens: values.MAX_TOKENS },
+    brain_path,
+    catalog_dir: resolve(cwd, values.CATALOG_DIR ?? fileURLToPath(new URL('../../catalog', import.meta.url))),
+    migrations_dir: resolve(
+      cwd,
+      values.MIGRATIONS_DIR ?? fileURLToPath(new URL('./brain/migrations', import.meta.url)),
+    ),
+    roots: { paths: roots ?? [join(dirname(brain_path), 'workspace')], own: roots === undefined },
+    default_agent: values.ENGINE_DEFAULT_AGENT,
+    max_iterations: values.AGENT_MAX_ITERATIONS,
+    turn_timeout_s: values.TURN_TIMEOUT_S,
+    tool_concurrency: values.CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY,
+    replay_ttl_s: values.CHANNEL_STATE_TTL_ACTIVE,
+    host: values.ENGINE_HOST,
+    port: values.ENGINE_PORT,
+    log_level: values.ENGINE_LOG_LEVEL,
+    epoch: values.ENGINE_EPOCH,
+    warnings,
+  };
+}
+
+function keyProblems(given: Record<string, string | undefined>): string[] {
+  if (given.ENGINE_KEY_HASH !== undefined || given.ENGINE_API_KEY !== undefined) return [];
+  return [
+    'ENGINE_KEY_HASH: missing; set it to the SHA-256 of the API key, or ENGINE_API_KEY to a key of your own for development',
+  ];
+}
+
+function rangeProblems(values: Values): string[] {
+  if (values.BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS <= values.BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS) return [];
+  return ['BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS: must not be above BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS'];
+}
+
+type ModelChoice = { choice: Omit<Config['model'], 'max_tokens'>; warnings: string[] } | { problem: string };
+
+/**
+ * Which model answers. The rule: never a provider nobody asked for. A key of another provider than the chosen one is
+ * taken for a mistake and named, not for a wish; the offline `demo` stands in only where no key at all is set, and
+ * never in production (E1, E2).
+ */
+function chooseModel(values: Values): ModelChoice {
+  const production = values.NODE_ENV === 'production';
+  const provider = values.LLM_PROVIDER ?? 'openai';
+  if (provider === 'demo') {
+    if (production)
+      return { problem: 'LLM_PROVIDER: demo is an offline toy and not for production; name a real provider' };
+    return { choice: { provider, model: 'demo' }, warnings: [] };
+  }
+
+  const api_key = values.LLM_API_KEY ?? values[KEY_VARIABLES[provider]];
+  if (api_key === undefined && values.LLM_BASE_URL === undefined) {
+    const others = Object.entries(KEY_VARIABLES).filter(([, variable]) => values[variable] !== undefined);
+    const [other] = others;
+    if (other !== undefined) {
+      const chosen =
+        values.LLM_PROVIDER === undefined
+          ? 'LLM_PROVIDER is not set and means openai'
+          : `LLM_PROVIDER is ${provider}`;
+      return {
+        problem: `LLM_PROVIDER: ${chosen}, but only ${others.map(([, variable]) => variable).join(' and ')} is set; set LLM_PROVIDER=${other[0]}, or LLM_API_KEY to a key of ${provider}`,
+      };
+    }
+    if (production) {
+      return {
+        problem: `LLM_API_KEY: missing; set it to a key of ${provider}, or LLM_BASE_URL to a compatible server`,
+      };
+    }
+    return {
+      choice: { provider: 'demo', model: 'demo' },
+      warnings: [
+        'No provider key is set: the offline demo model answers. Set LLM_PROVIDER and LLM_API_KEY for a real one.',
+      ],
+    };
+  }
+
+  return {
+    choice: {
+      provider,
+      model: values.LLM_MODEL ?? DEFAULT_MODELS[provider],
+      api_key,
+      base_url: values.LLM_BASE_URL,
+      openai_api: values.LLM_OPENAI_API,
+    },
+    warnings: [],
+  };
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text, 'utf8').digest('hex');
+}

@@ -1,0 +1,38 @@
+import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
+import { Activity } from '@september/contract';
+import type { Coordinator } from '../turn/coordinator.ts';
+import type { Bindings } from './bindings.ts';
+import { errorAnswers } from './errors.ts';
+import { KEY } from './security.ts';
+
+/** Who uses this Engine right now; kept by the handlers, read by the idle detector of the orchestrator (O4). */
+export type Usage = { open_streams: number; last_activity_at: number };
+
+const route = createRoute({
+  method: 'get',
+  path: '/activity',
+  summary: 'Is anyone using this Engine? Asking is not activity.',
+  security: KEY,
+  responses: {
+    200: { description: 'What goes on', content: { 'application/json': { schema: Activity } } },
+    ...errorAnswers(401),
+  },
+});
+
+export function activityRoute(
+  app: OpenAPIHono<Bindings>,
+  parts: { coordinator: Coordinator; usage: Usage },
+): void {
+  app.openapi(route, (c) =>
+    c.json(
+      {
+        in_flight_turns: parts.coordinator.count(),
+        open_streams: parts.usage.open_streams,
+        pending_hitl: 0,
+        last_activity_at: new Date(parts.usage.last_activity_at).toISOString(),
+        busy_until: null,
+      },
+      200,
+    ),
+  );
+}

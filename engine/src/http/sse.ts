@@ -1,0 +1,114 @@
+import type { StoredEvent } from '../brain/channel-state.ts';
+import type { EventLog } from '../brain/event-log.ts';
+
+/**
+ * Server-sent events out of the event log. Source: engine-api, "SSE events".
+ *
+ * A stream is a cursor: it reads a batch after the last event it sent, hands it over, and reads again only when the
+ * socket has taken it. So a slow client holds one batch in memory and nothing else, and the turn never waits for it.
+ * One that takes nothing at all for too long is cut; it has lost nothing, as it can come back with `Last-Event-ID`.
+ */
+export type StreamOptions = {
+  events: EventLog;
+  /** Id of the last event the client has. */
+  cursor: number;
+  /** Undefined: of all tasks. */
+  task_id: string | undefined;
+  turn_id: string | undefined;
+  /** Id of the last event to send; null while it is not known because more may come. */
+  end: () => number | null;
+  /** Silence after which a heartbeat goes out, milliseconds. */
+  heartbeat_ms: number;
+  /** How long a client may take nothing, milliseconds. */
+  stalled_ms: number;
+  now: () => number;
+  /** Ends the connection at once. */
+  cut: () => void;
+  /** Called once, however the stream ends. */
+  onClose: () => void;
+  onError: (error: unknown) => void;
+};
+
+export const SSE_HEADERS = {
+  'Content-Type': 'text/event-stream; charset=utf-8',
+  'Cache-Control': 'no-cache',
+  // Proxies that buffer would hold back the first word until the last.
+  'X-Accel-Buffering': 'no',
+} as const;
+
+export function eventStream(options: StreamOptions): Response {
+  const { events, task_id } = options;
+  const encoder = new TextEncoder();
+  const gone = new AbortController();
+  let cursor = options.cursor;
+  let stall: NodeJS.Timeout | undefined;
+
+  const close = () => {
+    clearTimeout(stall);
+    if (gone.signal.aborted) return;
+    gone.abort();
+    options.onClose();
+  };
+
+  /** The next thing to send: a batch of events, a heartbeat after silence, or undefined at the end. */
+  const next = async (): Promise<string | undefined> => {
+    while (!gone.signal.aborted) {
+      const end = options.end();
+      const batch = events.read(cursor, end ?? Number.MAX_SAFE_INTEGER, task_id);
+      const last = batch.at(-1);
+      if (last !== undefined) {
+        cursor = last.id;
+        return batch.map(frame).join('');
+      }
+      if (end !== null) return undefined;
+      const woken = await events.changed(task_id, options.heartbeat_ms, gone.signal);
+      if (!woken && !gone.signal.aborted) return heartbeat();
+    }
+    return undefined;
+  };
+
+  const heartbeat = () =>
+    frame({
+      id: cursor,
+      type: 'heartbeat',
+      data: JSON.stringify({
+        type: 'heartbeat',
+        task_id: task_id ?? null,
+        turn_id: options.turn_id ?? null,
+        timestamp: new Date(options.now()).toISOString(),
+      }),
+    });
+
+  const body = new ReadableStream<Uint8Array>(
+    {
+      // Called when the socket has taken all before, and only then.
+      async pull(controller) {
+        clearTimeout(stall);
+        try {
+          const text = await next();
+          // The client left meanwhile: there is nobody to tell, and nothing to close.
+          if (gone.signal.aborted) return;
+          if (text === undefined) {
+            close();
+            controller.close();
+            return;
+          }
+          controller.enqueue(encoder.encode(text));
+          stall = setTimeout(options.cut, options.stalled_ms).unref();
+        } catch (error) {
+          options.onError(error);
+          close();
+          options.cut();
+        }
+      },
+      cancel: close,
+    },
+    { highWaterMark: 0 },
+  );
+  return new Response(body, { headers: SSE_HEADERS });
+}
+
+/** JSON holds no line break, so one `data:` line is enough. */
+function frame(event: Pick<StoredEvent, 'id' | 'type' | 'data'>): string {
+  return `id: ${event.id}\nevent: ${event.type}\ndata: ${event.data}\n\n`;
+}

@@ -1,0 +1,142 @@
+import { enableCompileCache } from 'node:module';
+
+/**
+ * The whole Engine on one screen: read, check, open, listen, drain. Start it by hand with `node engine/src/main.ts`; why
+ * it did not start is its last log line and its exit code (contract, `EngineExit`). Source: engine-runtime, "Components".
+ */
+
+if (Number.parseInt(process.versions.node, 10) < 24) {
+  console.error(
+    `The Engine needs Node 24 or newer, this is ${process.version}. In the repository: npm start.`,
+  );
+  process.exit(64);
+}
+// Before anything large is loaded, which is why the rest comes by `import()`: a warm start compiles nothing.
+enableCompileCache();
+
+const { createLog, errorFields } = await import('./observe/log.ts');
+const { StartError } = await import('./errors.ts');
+
+/** Turns in flight get this long after SIGTERM, then are aborted and recorded. */
+const DRAIN_MS = 30_000;
+
+let log = createLog('INFO');
+process.on('uncaughtException', die);
+process.on('SIGTERM', stop);
+process.on('SIGINT', stop);
+
+const uptime = () => process.uptime();
+const now = () => Date.now();
+const starting = { code: 'NOT_READY', message: 'The Engine is starting.' } as const;
+
+/** Ends what runs; until something does, there is nothing to end. */
+let drain = async () => {};
+let stopping = false;
+
+try {
+  await start();
+} catch (error) {
+  die(error);
+}
+
+async function start(): Promise<void> {
+  const { loadConfig } = await import('./config.ts');
+  const config = loadConfig();
+  log = createLog(config.log_level);
+  for (const warning of config.warnings) log.warn(warning);
+
+  const { listen } = await import('./http/server.ts');
+  const { unready } = await import('./http/unready.ts');
+  const server = await listen(config, unready('starting', starting, uptime));
+
+  const { openBrain } = await import('./brain/brain.ts');
+  const { BrainMismatch } = await import('./brain/migrate.ts');
+  const replay_ttl_ms = config.replay_ttl_s * 1000;
+  const brainLog = log.named('infra.brain');
+  const brain = await openBrain({
+    path: config.brain_path,
+    migrations_dir: config.migrations_dir,
+    epoch: config.epoch,
+    key_hash: config.key.hash,
+    key_overlap: { min_s: config.key.min_overlap_s, max_s: config.key.max_overlap_s },
+    replay_ttl_ms,
+    now,
+    onError: (error) => brainLog.error('The brain could not be written', { extra: errorFields(error) }),
+  }).catch((error) => {
+    if (!(error instanceof BrainMismatch)) throw error;
+    brainLog.error(error.message);
+    server.serve(unready('error', { code: 'MIGRATION_REQUIRED', message: error.message }, uptime));
+  });
+  if (brain === undefined) return;
+  if (brain.migrated.length > 0)
+    brainLog.info('Migrated the brain', { extra: { migrations: brain.migrated } });
+
+  const { openRoots } = await import('./sandbox/roots.ts');
+  const { platformTools } = await import('./tools/platform.ts');
+  const { createDispatch } = await import('./tools/dispatch.ts');
+  const tools = platformTools(openRoots(config.roots, config.brain_path));
+  const dispatch = createDispatch(tools, {
+    concurrency: config.tool_concurrency,
+    now,
+    log: log.named('tools'),
+  });
+
+  const { loadCatalog } = await import('./catalog/catalog.ts');
+  const catalog = loadCatalog(config.catalog_dir, {
+    tools: tools.map((tool) => tool.name),
+    default_agent: config.default_agent,
+  });
+
+  const { createHerald } = await import('./herald/index.ts');
+  const { randomId: newId } = await import('./ids.ts');
+  const { createCoordinator } = await import('./turn/coordinator.ts');
+  const { endLeftTurns } = await import('./turn/recover.ts');
+  const herald = createHerald(config.model);
+  const turnLog = log.named('engine_core.coordinator');
+  endLeftTurns({ brain, now, newId }, turnLog);
+  const coordinator = createCoordinator({
+    brain,
+    catalog,
+    herald,
+    tools: tools.map((tool) => tool.definition),
+    dispatch,
+    now,
+    newId,
+    log: turnLog,
+    limits: { ...config, max_tokens: config.model.max_tokens, replay_ttl_ms },
+  });
+
+  const { createApp } = await import('./http/app.ts');
+  const app = createApp({ brain, herald, coordinator, log, now, newId, uptime });
+  server.serve(app.fetch);
+  drain = async () => {
+    await coordinator.drain(DRAIN_MS);
+    await server.close();
+    brain.close();
+  };
+  log.info('Ready', {
+    extra: {
+      url: server.url,
+      provider: herald.provider,
+      model: herald.model,
+      start_ms: Math.round(uptime() * 1000),
+    },
+  });
+}
+
+/** SIGTERM and SIGINT: drain, then leave with 0. A second signal leaves at once. */
+async function stop(signal: string): Promise<void> {
+  if (stopping) process.exit(1);
+  stopping = true;
+  log.info(`Got ${signal}, draining`);
+  await drain();
+  log.info('Stopped');
+  process.exit(0);
+}
+
+/** The last log line says what to do. */
+function die(error: unknown): void {
+  if (error instanceof StartError) log.error(error.message);
+  else log.error('The Engine broke and has to stop', { extra: errorFields(error) });
+  process.exit(error instanceof StartError ? error.exit_code : 1);
+}

@@ -1,0 +1,137 @@
+import { z } from 'zod';
+
+/**
+ * Every event a turn can send, each with its exact shape; the OpenAPI document is made from these. Clients ignore types
+ * they do not know, so events are added here freely and changed never. Source: engine-api, "SSE events".
+ */
+
+const common = {
+  timestamp: z.iso.datetime(),
+  task_id: z.string(),
+  turn_id: z.string(),
+};
+
+const block_type = z.enum(['text', 'thinking', 'tool_use']);
+/** Counts over the whole turn, so that it names one block also where a model call was made again. */
+const block_index = z.int().nonnegative();
+
+const failure = {
+  error: z.string().meta({ description: 'Code from the error catalogue.' }),
+  message: z.string(),
+  details: z.record(z.string(), z.unknown()).optional(),
+};
+
+export const ThreadLifecycle = z
+  .discriminatedUnion('phase', [
+    z.object({
+      type: z.literal('thread_lifecycle'),
+      ...common,
+      phase: z.literal('started'),
+      message_id: z.string().meta({ description: 'Id of the user’s message.' }),
+      agent: z.string(),
+    }),
+    z.object({
+      type: z.literal('thread_lifecycle'),
+      ...common,
+      phase: z.literal('completed'),
+      message_id: z.string().meta({ description: 'Id of the answer.' }),
+      stop_reason: z.enum(['end_turn', 'max_tokens']),
+    }),
+    z.object({
+      type: z.literal('thread_lifecycle'),
+      ...common,
+      phase: z.literal('errored'),
+      error: z.object(failure),
+    }),
+  ])
+  .meta({ id: 'ThreadLifecycle', description: 'Opens and closes every turn.' });
+
+export const ErrorEvent = z
+  .object({ type: z.literal('error'), ...common, ...failure })
+  .meta({ id: 'ErrorEvent', description: 'Last event of a failed turn.' });
+
+export const TextDelta = z
+  .object({ type: z.literal('text_delta'), ...common, text: z.string() })
+  .meta({ id: 'TextDelta', description: 'A piece of the answer; concatenate in order.' });
+
+export const ThinkingDelta = z
+  .object({ type: z.literal('thinking_delta'), ...common, text: z.string() })
+  .meta({ id: 'ThinkingDelta', description: 'A piece of the reasoning, with super_thinking.' });
+
+export const ContentBlockStart = z
+  .object({ type: z.literal('content_block_start'), ...common, block_index, block_type })
+  .meta({ id: 'ContentBlockStart' });
+
+export const ContentBlockStop = z
+  .object({
+    type: z.literal('content_block_stop'),
+    ...common,
+    block_index,
+    block_type,
+    discarded: z.literal(true).optional().meta({ description: 'The model call broke: drop this block.' }),
+  })
+  .meta({ id: 'ContentBlockStop' });
+
+export const ToolCall = z
+  .object({
+    type: z.literal('tool_call'),
+    ...common,
+    tool: z.string(),
+    tool_call_id: z.string(),
+    input: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: 'ToolCall' });
+
+export const ToolResult = z
+  .object({
+    type: z.literal('tool_result'),
+    ...common,
+    tool: z.string(),
+    tool_call_id: z.string(),
+    output: z.unknown(),
+    error: z.string().optional().meta({ description: 'Reason, only when the call failed.' }),
+    duration_ms: z.int().nonnegative(),
+  })
+  .meta({ id: 'ToolResult', description: 'A tool finished; in the order of the calls.' });
+
+export const UsageEvent = z
+  .object({
+    type: z.literal('usage'),
+    ...common,
+    input_tokens: z.int().nonnegative(),
+    output_tokens: z.int().nonnegative(),
+    cache_hit_tokens: z.int().nonnegative(),
+    model: z.string(),
+  })
+  .meta({ id: 'Usage', description: 'After each model call; cache_hit_tokens is a part of input_tokens.' });
+
+/** Not buffered. On a replay of all tasks it belongs to none. */
+export const Heartbeat = z
+  .object({
+    type: z.literal('heartbeat'),
+    timestamp: z.iso.datetime(),
+    task_id: z.string().nullable(),
+    turn_id: z.string().nullable(),
+  })
+  .meta({ id: 'Heartbeat', description: 'After silence. Its id is that of the last event sent.' });
+
+const TurnEvent = z.union([
+  ThreadLifecycle,
+  ErrorEvent,
+  TextDelta,
+  ThinkingDelta,
+  ContentBlockStart,
+  ContentBlockStop,
+  ToolCall,
+  ToolResult,
+  UsageEvent,
+]);
+type TurnEvent = z.infer<typeof TurnEvent>;
+
+/** Everything that can come over the wire. */
+export const StreamedEvent = z.union([...TurnEvent.options, Heartbeat]).meta({ id: 'StreamedEvent' });
+
+type WithoutCommon<Event> = Event extends unknown ? Omit<Event, keyof typeof common> : never;
+
+/** An event as the turn says it; the common fields are added where it is recorded. */
+export type EventBody = WithoutCommon<TurnEvent>;
