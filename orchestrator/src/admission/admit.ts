@@ -1,0 +1,189 @@
+/**
+ * Admission: a product asks, for each request of a user, where the user's engine is.
+ *
+ * The answer depends on a state that others are changing at the same moment, so it is found in rounds: read
+ * the engine and what is under way on it, decide by the table, act, and where acting meant waiting or losing
+ * a race, look again. Every act either joins the one operation under way or begins it, so any number of
+ * admits cause one (O7). Source: bap-engine §2.3, O6.
+ */
+import { appendAudit } from '../audit/append.ts';
+import { OrchestratorError } from '../errors.ts';
+import type { Change } from '../lifecycle/machine.ts';
+import { OPERATIONS } from '../lifecycle/machine.ts';
+import type { Lifecycle } from '../lifecycle/operations.ts';
+import type { Db } from '../registry/db.ts';
+import { type EngineAndOperation, type EngineRow, engineOf } from '../registry/engines.ts';
+import type { OperationRow } from '../registry/operations.ts';
+import type { ProductRow } from '../registry/products.ts';
+import { takeAdmit } from '../registry/rate_limit.ts';
+import { checkAutoProvision, checkProduct, checkVersion, enforce } from './policy.ts';
+
+/** Each round ends in an answer unless somebody else changed the engine in between; so often nobody does. */
+const MAX_ROUNDS = 5;
+
+export type AdmitFlags = { auto_provision: boolean; auto_wake: boolean };
+
+export type DenyReason =
+  | 'engine_not_found'
+  | 'engine_sleeping'
+  | 'engine_stopped'
+  | 'engine_unhealthy'
+  | 'engine_destroying';
+
+/** `engine` is always `running`. */
+export type Admission = { admitted: true; engine: EngineRow } | { admitted: false; reason: DenyReason };
+
+export type AdmissionDeps = {
+  db: Db;
+  lifecycle: Lifecycle;
+  /** `engine_version` where the caller names none. */
+  default_version: string;
+};
+
+/**
+ * Admits a user. Throws `RATE_LIMITED`, `POLICY_DENIED`, `QUOTA_EXCEEDED`, or the error of the operation it
+ * began or joined.
+ */
+export async function admit(
+  deps: AdmissionDeps,
+  product: ProductRow,
+  user_id: string,
+  flags: AdmitFlags,
+): Promise<Admission> {
+  await enforceRateLimit(deps.db, product);
+  try {
+    enforce(checkProduct(product.policy));
+    const admission = await admitInRounds(deps, product, user_id, flags);
+    if (!admission.admitted) await auditDenial(deps.db, product, user_id, admission.reason);
+    return admission;
+  } catch (error) {
+    if (error instanceof OrchestratorError && ['POLICY_DENIED', 'QUOTA_EXCEEDED'].includes(error.code)) {
+      await auditDenial(deps.db, product, user_id, error.code);
+    }
+    throw error;
+  }
+}
+
+/** Provisions on a product's direct order, within its policy, and waits for the engine. */
+export async function provision(
+  deps: AdmissionDeps,
+  product: ProductRow,
+  user_id: string,
+  engine_version = deps.default_version,
+): Promise<OperationRow> {
+  enforce(checkProduct(product.policy), checkVersion(product.policy, engine_version));
+  const operation = await deps.lifecycle.provision(product, user_id, engine_version);
+  return await deps.lifecycle.outcome(operation.id);
+}
+
+type Verdict =
+  | { do: 'admit'; engine: EngineRow }
+  | { do: 'deny'; reason: DenyReason }
+  | { do: 'join'; operation_id: string }
+  | { do: 'provision' }
+  | { do: 'change'; kind: Change; engine_id: string };
+
+/** The table of bap-engine §2.3, with O6. */
+export function judge(found: EngineAndOperation | null, flags: AdmitFlags): Verdict {
+  if (found === null) {
+    return flags.auto_provision ? { do: 'provision' } : { do: 'deny', reason: 'engine_not_found' };
+  }
+  const { engine, operation } = found;
+  if (operation !== null && OPERATIONS[operation.kind].success === 'running') {
+    return { do: 'join', operation_id: operation.id };
+  }
+  switch (engine.status) {
+    case 'running':
+      // On its way down by a person's order.
+      return operation === null ? { do: 'admit', engine } : { do: 'deny', reason: 'engine_stopped' };
+    case 'sleeping':
+      if (operation !== null) return { do: 'deny', reason: 'engine_stopped' };
+      return flags.auto_wake
+        ? { do: 'change', kind: 'wake', engine_id: engine.id }
+        : { do: 'deny', reason: 'engine_sleeping' };
+    case 'stopped':
+      return { do: 'deny', reason: 'engine_stopped' };
+    case 'failed':
+      if (operation !== null) return { do: 'deny', reason: 'engine_stopped' };
+      return flags.auto_wake
+        ? { do: 'change', kind: 'restart', engine_id: engine.id }
+        : { do: 'deny', reason: 'engine_unhealthy' };
+    case 'provisioning':
+      // Its operation has ended since the row was read.
+      return { do: 'deny', reason: 'engine_unhealthy' };
+    case 'destroying':
+      return { do: 'deny', reason: 'engine_destroying' };
+  }
+}
+
+async function admitInRounds(
+  deps: AdmissionDeps,
+  product: ProductRow,
+  user_id: string,
+  flags: AdmitFlags,
+): Promise<Admission> {
+  const { db, lifecycle, default_version } = deps;
+  for (let round = 1; round <= MAX_ROUNDS; round += 1) {
+    const verdict = judge(await engineOf(db, product.id, user_id), flags);
+    try {
+      switch (verdict.do) {
+        case 'admit':
+          return { admitted: true, engine: verdict.engine };
+        case 'deny':
+          return { admitted: false, reason: verdict.reason };
+        case 'join':
+          await lifecycle.outcome(verdict.operation_id);
+          break;
+        case 'change': {
+          const operation = await lifecycle.change(verdict.kind, verdict.engine_id, product.slug);
+          await lifecycle.outcome(operation.id);
+          break;
+        }
+        case 'provision': {
+          enforce(checkAutoProvision(product.policy), checkVersion(product.policy, default_version));
+          const operation = await lifecycle.provision(product, user_id, default_version);
+          await lifecycle.outcome(operation.id);
+          break;
+        }
+      }
+    } catch (error) {
+      if (!lostRace(error)) throw error;
+    }
+  }
+  throw new OrchestratorError('OPERATION_IN_PROGRESS', 'The engine is being changed over and over.');
+}
+
+/** Somebody else was faster; what they did is to be looked at. */
+function lostRace(error: unknown): boolean {
+  return (
+    error instanceof OrchestratorError &&
+    ['ENGINE_ALREADY_EXISTS', 'ENGINE_NOT_FOUND', 'OPERATION_IN_PROGRESS'].includes(error.code)
+  );
+}
+
+async function enforceRateLimit(db: Db, product: ProductRow): Promise<void> {
+  const { rate_limit_rpm } = product.policy;
+  if (rate_limit_rpm === undefined) return;
+  const retry_after_s = await takeAdmit(db, product.id, rate_limit_rpm);
+  if (retry_after_s > 0) {
+    throw new OrchestratorError('RATE_LIMITED', `Rate limit exceeded. Retry in ${retry_after_s} seconds.`, {
+      retry_after_s,
+    });
+  }
+}
+
+/**
+ * Every denial leaves a row, except by the rate limit: a client in a loop would turn each refused call into
+ * a write that waits for the disk.
+ */
+async function auditDenial(db: Db, product: ProductRow, user_id: string, reason: string): Promise<void> {
+  const found = await engineOf(db, product.id, user_id);
+  await appendAudit(db, {
+    product_id: product.id,
+    user_id,
+    engine_id: found?.engine.id ?? null,
+    action: 'admit_denied',
+    actor: product.slug,
+    metadata: { reason },
+  });
+}

@@ -1,0 +1,63 @@
+import type { EngineEnvironment } from '@september/contract';
+
+/**
+ * What an engine runs on: one process or container for one engine. Source: bap-engine §8, O12, O15, O22.
+ *
+ * Every call can be repeated, also by an orchestrator that never saw the first try: what a call makes is
+ * found again by engine id and epoch, with nothing but what the backend itself keeps. A call that throws
+ * has left the engine in any state between before and after; repeating it is the way out. Nothing here
+ * knows the registry.
+ *
+ * There is no `start`: a start is a `create` with the next epoch, on the same data (O15).
+ */
+export type Backend = {
+  /** Whether engines need a port of the host. */
+  readonly publishes_ports: boolean;
+
+  /**
+   * Brings the engine up at `epoch` and returns as soon as its process exists; it is not healthy yet. One of
+   * the same epoch that is there already is taken as it is; one of another epoch is ended first: two
+   * processes never share a brain. Data of earlier epochs is kept.
+   */
+  create(spec: EngineSpec): Promise<EngineEndpoint>;
+
+  /** Ends the engine: SIGTERM, after `grace_s` seconds SIGKILL. Returns once it is gone; fine if it was. Data is kept. */
+  stop(engine_id: string, grace_s?: number): Promise<void>;
+
+  /** Ends the engine and removes its data. Fine if there is nothing. */
+  destroy(engine_id: string): Promise<void>;
+
+  /** Is it there? `unknown` is an answer: nothing is ended or started because of it (O12). */
+  is_running(engine_id: string): Promise<Presence>;
+
+  /** Everything that stands, also what this orchestrator did not start. */
+  list(): Promise<{ engine_id: string; epoch: number }[]>;
+
+  /** Lets go of what the backend itself holds; engines stay. */
+  close(): Promise<void>;
+};
+
+export type EngineSpec = {
+  engine_id: string;
+  epoch: number;
+  /** Port of the host; null where the backend publishes none. */
+  port: number | null;
+  image: string;
+  /** What the engine is told beside where it listens and keeps things, which the backend knows. */
+  environment: Pick<EngineEnvironment, 'ENGINE_KEY_HASH'> & Record<string, string>;
+};
+
+/** Where the engine answers. `url` is the one products get (O14). */
+export type EngineEndpoint = { host: string; port: number; container_id: string | null; url: string };
+
+export type Presence =
+  | { state: 'present'; epoch: number }
+  /** `exit`: how its last process ended, where the backend saw it. */
+  | { state: 'absent'; exit: EngineExitReport | null }
+  | { state: 'unknown'; reason: string };
+
+/** `code` is one of `EngineExit` or any other; null after a signal. `last_words`: the end of its log, for people. */
+export type EngineExitReport = { code: number | null; signal: string | null; last_words: string | null };
+
+/** How long an engine may take to finish its turns after SIGTERM, seconds. Bap-engine §5.4, "Stop". */
+export const STOP_GRACE_S = 30;

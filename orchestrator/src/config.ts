@@ -1,0 +1,218 @@
+/**
+ * Every variable the orchestrator reads, once: parsed, typed, with its default and its meaning as data, so
+ * that the reference page and the errors come from the same place. Nobody else reads the environment.
+ * Source: bap-engine §12, O31, O32.
+ */
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { type MasterKeys, parseMasterKeys } from './keys/master.ts';
+
+type Mode = 'development' | 'production';
+
+/** Beside the standard set of keys, development hands on what selects a model. */
+const DEVELOPMENT_PASSTHROUGH =
+  'LLM_API_KEY,OPENAI_API_KEY,ANTHROPIC_API_KEY,GEMINI_API_KEY,LLM_PROVIDER,LLM_MODEL,LLM_BASE_URL';
+const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
+/** What any program needs in order to run; with its own variables and the pass-through, all an engine gets. */
+const BASE_ENVIRONMENT = ['PATH', 'TZ', 'LANG', 'NODE_ENV'];
+
+/** `default` is what an unset variable stands for; null: it is required. */
+const documented = z.registry<{ default: string | null | Record<Mode, string>; meaning: string }>();
+
+const required = z.string({ error: 'is required' });
+const text = z.string().min(1);
+function integer(min: number, max: number) {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z
+    .string()
+    .regex(/^\d{1,9}$/, error)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, error);
+}
+
+const Environment = z
+  .object({
+    NODE_ENV: text.register(documented, {
+      default: 'development',
+      meaning: '`production`: nothing is made up; what is required must be given.',
+    }),
+    ORCH_DATABASE_URL: required
+      .regex(/^postgres(ql)?:\/\/./, 'must be postgresql://user:password@host:port/database')
+      .register(documented, {
+        default: null,
+        meaning:
+          '`postgresql://user:password@host:port/database`. Unset in development: an embedded PostgreSQL in ORCH_DATA_DIR.',
+      }),
+    ORCH_MASTER_KEY: required.transform(masterKeys).register(documented, {
+      default: null,
+      meaning:
+        'Seals engine keys at rest. A Fernet key, or several separated by commas: the first seals, every one opens. Made by itself in development.',
+    }),
+    ORCH_ADMIN_KEY: required.register(documented, {
+      default: null,
+      meaning: 'Opens the admin endpoints (`X-Admin-Key`). Made by itself in development.',
+    }),
+    ORCH_HOST: text.register(documented, {
+      default: { development: '127.0.0.1', production: '0.0.0.0' },
+      meaning: 'Listen address.',
+    }),
+    ORCH_PORT: integer(0, 65_535).register(documented, {
+      default: '8000',
+      meaning: 'Listen port; 0 takes any free one.',
+    }),
+    ORCH_DATA_DIR: text.register(documented, {
+      default: '.september',
+      meaning:
+        'Folder of the embedded database, the development secrets and the engines of the subprocess backend.',
+    }),
+    ORCH_LOG_LEVEL: z
+      .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal'], {
+        error: 'must be trace, debug, info, warn, error or fatal',
+      })
+      .register(documented, { default: 'info', meaning: 'Lowest level that is logged.' }),
+    ORCH_ENGINE_BACKEND: z
+      .literal('subprocess', {
+        error: (issue) =>
+          `is \`${issue.input}\`, which this version does not have: set it to \`subprocess\` (the default in production is \`docker\`)`,
+      })
+      .register(documented, {
+        default: { development: 'subprocess', production: 'docker' },
+        meaning: 'What engines run on. This version has `subprocess` only.',
+      }),
+    ORCH_ENGINE_IMAGE: text.register(documented, {
+      default: 'september-engine:latest',
+      meaning: '`engine_version` of a provision that names none.',
+    }),
+    ORCH_ENGINE_ENV_PASSTHROUGH: z.string().transform(names).register(documented, {
+      default: { development: DEVELOPMENT_PASSTHROUGH, production: '' },
+      meaning: 'Names of variables handed on to every engine, unchanged, separated by commas.',
+    }),
+    ORCH_CATALOG_MOUNT_PATH: text.register(documented, {
+      default: resolve(REPOSITORY, 'catalog'),
+      meaning: 'Folder of agents, skills and tools that engines read.',
+    }),
+    ORCH_PORT_MIN: integer(1, 65_535).register(documented, {
+      default: '9001',
+      meaning: "Lower bound of the engines' ports.",
+    }),
+    ORCH_PORT_MAX: integer(1, 65_535).register(documented, {
+      default: '29999',
+      meaning: "Upper bound of the engines' ports.",
+    }),
+    ORCH_BOOT_TIMEOUT_S: integer(1, 3600).register(documented, {
+      default: '60',
+      meaning: 'How long an engine may take from its start to good health, seconds.',
+    }),
+  })
+  .refine((env) => env.ORCH_PORT_MIN <= env.ORCH_PORT_MAX, {
+    path: ['ORCH_PORT_MIN'],
+    error: 'must not be above ORCH_PORT_MAX',
+  });
+
+/** The variables as data: name, default, meaning. */
+export const VARIABLES = Object.entries(Environment.shape).map(([name, schema]) => {
+  const doc = documented.get(schema);
+  if (doc === undefined) throw new TypeError(`${name} is not documented`);
+  return { name, ...doc };
+});
+
+export type Config = {
+  mode: Mode;
+  database_url: string;
+  master_keys: MasterKeys;
+  admin_key: string;
+  host: string;
+  port: number;
+  /** Absolute. */
+  data_dir: string;
+  log_level: string;
+  engine_image: string;
+  /** What engines get beside their own variables: the pass-through and the minimum a process needs. */
+  engine_environment: Record<string, string>;
+  /** Absolute. */
+  catalog_dir: string;
+  port_min: number;
+  port_max: number;
+  boot_timeout_s: number;
+};
+
+/** Everything that is wrong with the environment; one line per problem, each naming its variable. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+  readonly problems: string[];
+
+  constructor(problems: string[]) {
+    super(['The configuration cannot be used:', ...problems].join('\n  '));
+    this.problems = problems;
+  }
+}
+
+/**
+ * Reads the configuration from `env`; an empty variable counts as unset, relative paths start at `cwd`.
+ * Throws `ConfigError` with every problem at once.
+ */
+export function loadConfig(env: Record<string, string | undefined>, cwd: string): Config {
+  const mode: Mode = env.NODE_ENV === 'production' ? 'production' : 'development';
+  const filled = Object.fromEntries(
+    VARIABLES.map(({ name, default: fallback }) => {
+      const byDefault = fallback === null || typeof fallback === 'string' ? fallback : fallback[mode];
+      return [name, env[name] || (byDefault ?? undefined)];
+    }),
+  );
+  const parsed = Environment.safeParse(filled);
+  if (!parsed.success) {
+    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`));
+  }
+  const values = parsed.data;
+  const handedOn = [...BASE_ENVIRONMENT, ...values.ORCH_ENGINE_ENV_PASSTHROUGH];
+  return {
+    mode,
+    database_url: values.ORCH_DATABASE_URL,
+    master_keys: values.ORCH_MASTER_KEY,
+    admin_key: values.ORCH_ADMIN_KEY,
+    host: values.ORCH_HOST,
+    port: values.ORCH_PORT,
+    data_dir: resolve(cwd, values.ORCH_DATA_DIR),
+    log_level: values.ORCH_LOG_LEVEL,
+    engine_image: values.ORCH_ENGINE_IMAGE,
+    engine_environment: Object.fromEntries(
+      handedOn.flatMap((name) => {
+        const value = env[name];
+        return value ? [[name, value]] : [];
+      }),
+    ),
+    catalog_dir: resolve(cwd, values.ORCH_CATALOG_MOUNT_PATH),
+    port_min: values.ORCH_PORT_MIN,
+    port_max: values.ORCH_PORT_MAX,
+    boot_timeout_s: values.ORCH_BOOT_TIMEOUT_S,
+  };
+}
+
+function masterKeys(value: string, context: z.RefinementCtx): MasterKeys {
+  const keys = parseMasterKeys(value);
+  if (keys !== null) return keys;
+  context.addIssue({
+    code: 'custom',
+    message: 'must be a Fernet key (32 random bytes as URL-safe base64), or several separated by commas',
+  });
+  return z.NEVER;
+}
+
+function names(value: string, context: z.RefinementCtx): string[] {
+  const list = value
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
+  for (const name of list) {
+    if (!/^[A-Za-z_]\w*$/.test(name)) {
+      context.addIssue({ code: 'custom', message: `holds \`${name}\`, which is not a name of a variable` });
+    } else if (name.startsWith('ORCH_')) {
+      context.addIssue({
+        code: 'custom',
+        message: `holds \`${name}\`: the orchestrator's own variables never go to an engine`,
+      });
+    }
+  }
+  return list;
+}

@@ -1,0 +1,16 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Time as the lifecycle sees it, so that a test can drive a whole life of an engine without waiting. */
+export type Clock = {
+  /** Milliseconds; only differences mean something. */
+  now(): number;
+  /** Resolves after `ms`; rejects when `signal` fires. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+};
+
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  sleep: async (ms, signal) => {
+    await delay(ms, undefined, { signal });
+  },
+};

@@ -1,0 +1,148 @@
+/**
+ * The state machine, as one table: states, the operations that move an engine between them, who may cause
+ * each, how long it may take and where it ends. The code that runs operations and the documentation read
+ * this; a test walks it.
+ *
+ * The rule that keeps engines from getting stuck: a transitional state is entered only together with an
+ * operation row, and every operation has a deadline, a state for success and one for failure, and from that
+ * one an ordinary call leads on. While an operation is under way the row keeps the state it had (a `stopped`
+ * engine is `stopped` until it runs), except where the specification names a state for it.
+ * Source: bap-engine §5, O6, O10.
+ */
+import type { AuditAction } from '../audit/append.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { EngineStatus } from '../registry/engines.ts';
+import type { OperationKind } from '../registry/operations.ts';
+
+/** `transitional`: only there while an operation is under way. */
+export const STATES: Record<EngineStatus, { transitional: boolean; meaning: string }> = {
+  provisioning: { transitional: true, meaning: 'Boot in progress, for the first time.' },
+  running: { transitional: false, meaning: 'Healthy and serving.' },
+  sleeping: { transitional: false, meaning: 'Idle, woken by admit or start.' },
+  stopped: { transitional: false, meaning: 'Stopped by a person; only a person starts it.' },
+  failed: { transitional: false, meaning: 'Provision, start or restart failed, or the process is gone.' },
+  destroying: { transitional: true, meaning: 'Being removed, with its brain.' },
+};
+
+/** What an operation does, in order. Each step can be done twice: a retry finds what an earlier try made. */
+export type Step =
+  /** Claim a port, where the backend publishes one. */
+  | 'allocate_port'
+  /** Bring up the process or container of this epoch. */
+  | 'create'
+  /** Wait until the Engine says that it is ready. */
+  | 'await_health'
+  /** End the process; the brain stays. */
+  | 'stop'
+  /** End the process and remove all it kept. */
+  | 'remove';
+
+/** An operation on an engine that exists. */
+export type Change = Exclude<OperationKind, 'provision'>;
+
+/** Who starts an operation. */
+export type Cause = 'product' | 'admit' | 'reconcile';
+
+/** Longest stop: the grace of SIGTERM (30 s, bap-engine §5.4) and the time a killed process takes to go. */
+const STOP_DEADLINE_S = 45;
+/** Longest removal: a stop, and deleting the folder. */
+const REMOVE_DEADLINE_S = 90;
+
+const BOOT = ['allocate_port', 'create', 'await_health'] as const;
+
+type Operation = {
+  /** States it may begin in; null: there is no engine yet. */
+  from: readonly (EngineStatus | null)[];
+  /** State while it is under way; absent: the state stays. */
+  during?: EngineStatus;
+  /** State after success; null: the row is gone. */
+  success: EngineStatus | null;
+  /** State after failure; absent: the state stays. */
+  failure?: EngineStatus;
+  steps: readonly [Step, ...Step[]];
+  /** Seconds from each take-up to the end, or the boot deadline of the configuration. */
+  deadline: number | 'ORCH_BOOT_TIMEOUT_S';
+  causes: readonly Cause[];
+  /** Answer to a caller who wants it in another state. */
+  refusal: ErrorCode;
+  audit: { begin?: AuditAction; success: AuditAction; failure: AuditAction };
+};
+
+const boot = { success: 'running', failure: 'failed', steps: BOOT, deadline: 'ORCH_BOOT_TIMEOUT_S' } as const;
+
+export const OPERATIONS: Record<OperationKind, Operation> = {
+  provision: {
+    ...boot,
+    from: [null],
+    during: 'provisioning',
+    causes: ['product', 'admit'],
+    refusal: 'ENGINE_ALREADY_EXISTS',
+    audit: { success: 'provision', failure: 'provision' },
+  },
+  start: {
+    ...boot,
+    from: ['stopped', 'sleeping', 'failed'],
+    causes: ['product'],
+    refusal: 'ENGINE_ALREADY_RUNNING',
+    audit: { success: 'start', failure: 'start' },
+  },
+  wake: {
+    ...boot,
+    from: ['sleeping'],
+    causes: ['admit'],
+    refusal: 'OPERATION_IN_PROGRESS',
+    audit: { success: 'wake', failure: 'wake' },
+  },
+  restart: {
+    ...boot,
+    from: ['failed'],
+    causes: ['admit', 'reconcile'],
+    refusal: 'OPERATION_IN_PROGRESS',
+    audit: {
+      begin: 'auto_restart_start',
+      success: 'auto_restart_success',
+      failure: 'auto_restart_failed',
+    },
+  },
+  stop: {
+    from: ['running', 'sleeping', 'failed'],
+    success: 'stopped',
+    steps: ['stop'],
+    deadline: STOP_DEADLINE_S,
+    causes: ['product'],
+    refusal: 'ENGINE_NOT_RUNNING',
+    audit: { success: 'stop', failure: 'stop' },
+  },
+  destroy: {
+    from: ['provisioning', 'running', 'sleeping', 'stopped', 'failed', 'destroying'],
+    during: 'destroying',
+    success: null,
+    failure: 'failed',
+    steps: ['remove'],
+    deadline: REMOVE_DEADLINE_S,
+    causes: ['product'],
+    refusal: 'OPERATION_IN_PROGRESS',
+    audit: { success: 'destroy', failure: 'destroy' },
+  },
+};
+
+/** Operations that bring an engine up; each gives it a new epoch (O22). */
+export const boots = (kind: OperationKind) => OPERATIONS[kind].success === 'running';
+
+/**
+ * What becomes of a wish for `kind` on an engine in `status`, with the operation that is under way on it:
+ * begin it, join the one under way because it leads to the same end (O7), or refuse with a code.
+ */
+export function decide<T extends { kind: OperationKind }>(
+  kind: Change,
+  status: EngineStatus,
+  underWay: T | null,
+): { verdict: 'begin' } | { verdict: 'join'; operation: T } | { verdict: 'refuse'; code: ErrorCode } {
+  const wanted = OPERATIONS[kind];
+  if (underWay !== null) {
+    return OPERATIONS[underWay.kind].success === wanted.success
+      ? { verdict: 'join', operation: underWay }
+      : { verdict: 'refuse', code: 'OPERATION_IN_PROGRESS' };
+  }
+  return wanted.from.includes(status) ? { verdict: 'begin' } : { verdict: 'refuse', code: wanted.refusal };
+}

@@ -1,0 +1,110 @@
+/**
+ * The steps of which operations are made. Each can be done twice, and by another orchestrator than the one
+ * that began: a port already claimed is kept, a process of the same epoch is taken as it is, what is gone
+ * is gone. So an operation that was cut off anywhere is simply walked from its first step again.
+ */
+import { EngineExit } from '@september/contract';
+import type { Backend, EngineExitReport } from '../backends/contract.ts';
+import { OrchestratorError } from '../errors.ts';
+import type { MasterKeys } from '../keys/master.ts';
+import type { Db } from '../registry/db.ts';
+import type { EngineRow } from '../registry/engines.ts';
+import { claimPort, type PortRange, setPortAside } from '../registry/ports.ts';
+import type { Clock } from './clock.ts';
+import type { Step } from './machine.ts';
+import { probe } from './probe.ts';
+
+/** How often an engine that boots is looked at, milliseconds; a boot takes some 200. */
+const BOOT_POLL_MS = 25;
+/** Longest piece of an engine's log that goes into a failure reason, characters. */
+const MAX_LAST_WORDS = 500;
+
+export type StepDeps = {
+  db: Db;
+  backend: Backend;
+  clock: Clock;
+  master_keys: MasterKeys;
+  /** What engines get beside the contract's own variables. */
+  engine_environment: Record<string, string>;
+  ports: PortRange;
+};
+
+/** One take-up of an operation. `evidence` is filled by the steps and kept with the operation. */
+export type StepContext = {
+  engine: EngineRow;
+  epoch: number;
+  /** Fires at the deadline and when the orchestrator ends. */
+  signal: AbortSignal;
+  evidence: { port?: number | null; url?: string; last_probe?: string; exit?: EngineExitReport };
+};
+
+/** Another program listens on the port the engine was given; it has been set aside, begin again with the next. */
+export class PortTaken extends Error {
+  override name = 'PortTaken';
+}
+
+/** Does one step. Throws `OrchestratorError`, `PortTaken`, or what the backend threw. */
+export async function perform(step: Step, deps: StepDeps, context: StepContext): Promise<void> {
+  const { backend, db } = deps;
+  const { engine, epoch, evidence } = context;
+  switch (step) {
+    case 'allocate_port':
+      evidence.port = backend.publishes_ports ? await claimPort(db, engine.id, deps.ports) : null;
+      return;
+    case 'create': {
+      const endpoint = await backend.create({
+        engine_id: engine.id,
+        epoch,
+        port: evidence.port ?? null,
+        image: engine.engine_version,
+        environment: { ...deps.engine_environment, ENGINE_KEY_HASH: engine.key_hash },
+      });
+      evidence.url = endpoint.url;
+      return;
+    }
+    case 'await_health':
+      return await awaitHealth(deps, context);
+    case 'stop':
+      return await backend.stop(engine.id);
+    case 'remove':
+      return await backend.destroy(engine.id);
+  }
+}
+
+async function awaitHealth(deps: StepDeps, { engine, signal, evidence }: StepContext): Promise<void> {
+  const { url } = evidence;
+  if (url === undefined) throw new TypeError('await_health comes after create');
+  const api_key = deps.master_keys.open(engine.engine_key_enc);
+  for (;;) {
+    const seen = await probe(url, api_key, signal);
+    // Also after a good answer: a process that ended meanwhile cannot have given it.
+    const presence = await deps.backend.is_running(engine.id);
+    if (presence.state === 'absent') {
+      if (presence.exit !== null) evidence.exit = presence.exit;
+      if (presence.exit?.code === EngineExit.PORT_TAKEN) {
+        await setPortAside(deps.db, engine.id);
+        throw new PortTaken();
+      }
+      throw new OrchestratorError('BACKEND_ERROR', whyItEnded(presence.exit));
+    }
+    if (seen === null) return;
+    evidence.last_probe = seen;
+    await deps.clock.sleep(BOOT_POLL_MS, signal);
+  }
+}
+
+/** The codes an Engine gives on purpose come with its last words, which say what to do; a crash does not. */
+function whyItEnded(exit: EngineExitReport | null): string {
+  const how = exit === null ? '' : ` (${exit.signal ?? `exit code ${exit.code}`})`;
+  const words = exit?.last_words?.slice(0, MAX_LAST_WORDS) ?? 'see its log';
+  switch (exit?.code) {
+    case EngineExit.BAD_CONFIG:
+      return `The engine refused its configuration: ${words}`;
+    case EngineExit.BRAIN_LOCKED:
+      return `Another process has the engine's brain open: ${words}`;
+    case EngineExit.STALE_EPOCH:
+      return `The engine's brain is held by a newer epoch: ${words}`;
+    default:
+      return `The engine ended before it was ready${how}; its log says why.`;
+  }
+}

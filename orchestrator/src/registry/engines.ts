@@ -1,0 +1,159 @@
+import type { OperationKind, OperationRow } from './operations.ts';
+import { type Sql, violates } from './db.ts';
+
+export type EngineStatus = 'provisioning' | 'running' | 'sleeping' | 'stopped' | 'failed' | 'destroying';
+
+/** One user's engine. `engine_key_enc` is the sealed key, `key_hash` what the Engine checks against. */
+export type EngineRow = {
+  id: string;
+  product_id: string;
+  user_id: string;
+  status: EngineStatus;
+  url: string | null;
+  engine_version: string;
+  key_hash: string;
+  engine_key_enc: string;
+  epoch: number;
+  boot_duration_ms: number | null;
+  failure_reason: string | null;
+  created_at: Date;
+  last_health_at: Date | null;
+};
+
+/**
+ * Adds an engine within its product's quota, `provisioning`: count, cap and insert are one statement on the
+ * locked product row, so N+1 at once at cap N give exactly N (O18). `at_quota` when the product is full,
+ * `exists` when the user has an engine.
+ */
+export async function insertEngine(
+  sql: Sql,
+  engine: Pick<EngineRow, 'id' | 'product_id' | 'user_id' | 'engine_version' | 'key_hash' | 'engine_key_enc'>,
+): Promise<EngineRow | 'at_quota' | 'exists'> {
+  try {
+    const [row] = await sql.query<EngineRow>(
+      `WITH place AS (
+         UPDATE products SET engine_count = engine_count + 1
+          WHERE id = $2 AND engine_count < coalesce((policy->>'max_engines')::int, 2147483647)
+         RETURNING id)
+       INSERT INTO engines (id, product_id, user_id, status, engine_version, key_hash, engine_key_enc)
+       SELECT $1, place.id, $3, 'provisioning', $4, $5, $6 FROM place
+       RETURNING *`,
+      [
+        engine.id,
+        engine.product_id,
+        engine.user_id,
+        engine.engine_version,
+        engine.key_hash,
+        engine.engine_key_enc,
+      ],
+    );
+    return row ?? 'at_quota';
+  } catch (error) {
+    // The statement failed as a whole: the count is as it was.
+    if (violates(error, 'engines_user_unique')) return 'exists';
+    throw error;
+  }
+}
+
+/**
+ * Removes an engine and its count. The product row is locked first, as the insert does it: the other way
+ * round a destroy and a provision of one user could wait for each other.
+ */
+export async function deleteEngine(sql: Sql, id: string): Promise<void> {
+  await sql.query(
+    `WITH place AS (
+       UPDATE products SET engine_count = engine_count - 1
+        WHERE id = (SELECT product_id FROM engines WHERE id = $1)
+       RETURNING id)
+     DELETE FROM engines USING place WHERE engines.id = $1 AND engines.product_id = place.id`,
+    [id],
+  );
+}
+
+/** What a request needs to know of a user's engine: the row, and the operation under way on it, if any. */
+export type EngineAndOperation = { engine: EngineRow; operation: { id: string; kind: OperationKind } | null };
+
+export async function engineOf(
+  sql: Sql,
+  product_id: string,
+  user_id: string,
+): Promise<EngineAndOperation | null> {
+  const [row] = await sql.query<
+    EngineRow & { operation_id: OperationRow['id'] | null; operation_kind: OperationKind | null }
+  >(
+    `SELECT e.*, o.id AS operation_id, o.kind AS operation_kind
+       FROM engines e LEFT JOIN operations o ON o.engine_id = e.id AND o.outcome IS NULL
+      WHERE e.product_id = $1 AND e.user_id = $2`,
+    [product_id, user_id],
+  );
+  if (row === undefined) return null;
+  const { operation_id, operation_kind, ...engine } = row;
+  const operation =
+    operation_id === null || operation_kind === null ? null : { id: operation_id, kind: operation_kind };
+  return { engine, operation };
+}
+
+export async function engineById(sql: Sql, id: string): Promise<EngineRow | null> {
+  const [row] = await sql.query<EngineRow>('SELECT * FROM engines WHERE id = $1', [id]);
+  return row ?? null;
+}
+
+/** The same, locked until the transaction ends: whoever changes an engine's state holds this. */
+export async function lockEngine(sql: Sql, id: string): Promise<EngineRow | null> {
+  const [row] = await sql.query<EngineRow>('SELECT * FROM engines WHERE id = $1 FOR UPDATE', [id]);
+  return row ?? null;
+}
+
+/** Writes the given columns of one engine. */
+export async function updateEngine(
+  sql: Sql,
+  id: string,
+  change: Partial<
+    Pick<
+      EngineRow,
+      'status' | 'url' | 'epoch' | 'boot_duration_ms' | 'failure_reason' | 'last_health_at'
+    >
+  >,
+): Promise<void> {
+  const names = Object.keys(change);
+  const assignments = names.map((name, index) => `${name} = $${index + 2}`).join(', ');
+  await sql.query(`UPDATE engines SET ${assignments} WHERE id = $1`, [id, ...Object.values(change)]);
+}
+
+/** The engines in `status` on which no operation is under way. */
+export async function settledEngines(sql: Sql, status: EngineStatus): Promise<EngineRow[]> {
+  return await sql.query<EngineRow>(
+    `SELECT e.* FROM engines e
+      WHERE e.status = $1
+        AND NOT EXISTS (SELECT FROM operations o WHERE o.engine_id = e.id AND o.outcome IS NULL)`,
+    [status],
+  );
+}
+
+/** A page of a product's engines, oldest first, and how many there are in all pages. */
+export async function listEngines(
+  sql: Sql,
+  product_id: string,
+  page: { status: EngineStatus | null; limit: number; offset: number },
+): Promise<{ engines: EngineRow[]; total: number }> {
+  const where = 'product_id = $1 AND ($2::text IS NULL OR status = $2)';
+  const engines = await sql.query<EngineRow>(
+    `SELECT * FROM engines WHERE ${where} ORDER BY created_at, id LIMIT $3 OFFSET $4`,
+    [product_id, page.status, page.limit, page.offset],
+  );
+  const [count] = await sql.query<{ total: number }>(
+    `SELECT count(*)::int AS total FROM engines WHERE ${where}`,
+    [product_id, page.status],
+  );
+  return { engines, total: count?.total ?? 0 };
+}
+
+export async function countEngines(
+  sql: Sql,
+  product_id: string,
+): Promise<{ status: EngineStatus; count: number }[]> {
+  return await sql.query(
+    'SELECT status, count(*)::int AS count FROM engines WHERE product_id = $1 GROUP BY status',
+    [product_id],
+  );
+}
