@@ -18,8 +18,10 @@ function answer(model: string): Answer {
   let sequence_number = 0;
   /** Finished items; the closing event repeats them. */
   const output: Json[] = [];
-  /** The item being streamed: `text` is its content so far. */
-  let open: { type: 'message' | 'reasoning'; id: string; text: string } | undefined;
+  /** The item being streamed: `written` is its content so far. */
+  let open:
+    | { type: 'message' | 'reasoning' | 'function_call'; id: string; written: string; call?: Json }
+    | undefined;
 
   const event = (type: string, fields: Json) =>
     sse({ type, sequence_number: sequence_number++, ...fields }, type);
@@ -46,70 +48,60 @@ function answer(model: string): Answer {
 
   function close(): string[] {
     if (open === undefined) return [];
-    const { type, id, text } = open;
+    const { type, id, written, call } = open;
     const where = { item_id: id, ...place() };
     open = undefined;
-    if (type === 'reasoning') {
-      const part = { type: 'summary_text', text };
+    if (type === 'function_call') {
       return [
-        event('response.reasoning_summary_text.done', { ...where, summary_index: 0, text }),
+        event('response.function_call_arguments.done', { ...where, arguments: written }),
+        done({ id, type, ...call, status: 'completed', arguments: written }),
+      ];
+    }
+    if (type === 'reasoning') {
+      const part = { type: 'summary_text', text: written };
+      return [
+        event('response.reasoning_summary_text.done', { ...where, summary_index: 0, text: written }),
         event('response.reasoning_summary_part.done', { ...where, summary_index: 0, part }),
         done({ id, type, summary: [part], encrypted_content: sign(id) }),
       ];
     }
-    const part = { type: 'output_text', text, annotations: [] };
+    const part = { type: 'output_text', text: written, annotations: [] };
     return [
-      event('response.output_text.done', { ...where, content_index: 0, text }),
+      event('response.output_text.done', { ...where, content_index: 0, text: written }),
       event('response.content_part.done', { ...where, content_index: 0, part }),
       done({ id, type, role: 'assistant', status: 'completed', content: [part] }),
     ];
   }
+
+  const added = (item: Json) => event('response.output_item.added', { ...place(), item });
 
   function start(type: 'message' | 'reasoning'): string[] {
     if (open?.type === type) return [];
     const closed = close();
     const id = `${type === 'message' ? 'msg' : 'rs'}_${output.length}`;
     const where = { item_id: id, ...place() };
-    open = { type, id, text: '' };
-    return type === 'message'
-      ? [
-          ...closed,
-          event('response.output_item.added', {
-            ...place(),
-            item: { id, type, role: 'assistant', status: 'in_progress', content: [] },
-          }),
-          event('response.content_part.added', {
-            ...where,
-            content_index: 0,
-            part: { type: 'output_text', text: '', annotations: [] },
-          }),
-        ]
-      : [
-          ...closed,
-          event('response.output_item.added', {
-            ...place(),
-            item: { id, type, summary: [], encrypted_content: '' },
-          }),
-          event('response.reasoning_summary_part.added', {
-            ...where,
-            summary_index: 0,
-            part: { type: 'summary_text', text: '' },
-          }),
-        ];
+    open = { type, id, written: '' };
+    if (type === 'message') {
+      const part = { type: 'output_text', text: '', annotations: [] };
+      return [
+        ...closed,
+        added({ id, type, role: 'assistant', status: 'in_progress', content: [] }),
+        event('response.content_part.added', { ...where, content_index: 0, part }),
+      ];
+    }
+    const part = { type: 'summary_text', text: '' };
+    return [
+      ...closed,
+      added({ id, type, summary: [], encrypted_content: '' }),
+      event('response.reasoning_summary_part.added', { ...where, summary_index: 0, part }),
+    ];
   }
 
-  function stream(type: 'message' | 'reasoning', pieces: string[]): string[] {
-    const started = start(type);
-    const where = { item_id: open?.id, ...place() };
-    if (open) open.text += pieces.join('');
-    return [
-      ...started,
-      ...pieces.map((delta) =>
-        type === 'message'
-          ? event('response.output_text.delta', { ...where, content_index: 0, delta })
-          : event('response.reasoning_summary_text.delta', { ...where, summary_index: 0, delta }),
-      ),
-    ];
+  /** The deltas of the open item. */
+  function deltas(type: string, pieces: string[], fields: Json = {}): string[] {
+    const where = { item_id: open?.id, ...place(), ...fields };
+    if (open) open.written += pieces.join('');
+    return pieces.map((delta) => event(type, { ...where, delta }));
   }
 
   return {
@@ -117,23 +109,23 @@ function answer(model: string): Answer {
       event('response.created', response('in_progress')),
       event('response.in_progress', response('in_progress')),
     ],
-    text: (pieces) => stream('message', pieces),
-    thinking: (pieces) => stream('reasoning', pieces),
+    text: (pieces) => [
+      ...start('message'),
+      ...deltas('response.output_text.delta', pieces, { content_index: 0 }),
+    ],
+    thinking: (pieces) => [
+      ...start('reasoning'),
+      ...deltas('response.reasoning_summary_text.delta', pieces, { summary_index: 0 }),
+    ],
     tool: ({ id: call_id, name, fragments }) => {
       const closed = close();
       const id = `fc_${output.length}`;
-      const where = { item_id: id, ...place() };
-      const call = { id, type: 'function_call', call_id, name };
-      const whole = fragments.join('');
+      const call = { call_id, name };
+      open = { type: 'function_call', id, written: '', call };
       return [
         ...closed,
-        event('response.output_item.added', {
-          ...place(),
-          item: { ...call, status: 'in_progress', arguments: '' },
-        }),
-        ...fragments.map((delta) => event('response.function_call_arguments.delta', { ...where, delta })),
-        event('response.function_call_arguments.done', { ...where, arguments: whole }),
-        done({ ...call, status: 'completed', arguments: whole }),
+        added({ id, type: 'function_call', ...call, status: 'in_progress', arguments: '' }),
+        ...deltas('response.function_call_arguments.delta', fragments),
       ];
     },
     overloaded: () => [

@@ -84,9 +84,6 @@ export async function* toEvents(
         yield* close();
         break;
 
-      case 'tool-input-start':
-        yield* close();
-        break;
       case 'tool-call': {
         yield* close();
         const signature = packProofs('tool_use', [part.providerMetadata]);
