@@ -108,15 +108,16 @@ function toToolResult(
   const toolName = toolNames.get(block.tool_use_id);
   if (toolName === undefined)
     throw new Error(`tool result ${block.tool_use_id} answers no call in the history`);
-  const text = typeof block.output === 'string' ? block.output : JSON.stringify(block.output ?? '');
+  const { output = '', error } = block;
+  const text = typeof output === 'string' ? output : JSON.stringify(output);
   return {
     type: 'tool-result',
     toolCallId: block.tool_use_id,
     toolName,
     output:
-      block.error === undefined
+      error === undefined
         ? { type: 'text', value: text }
-        : { type: 'error-text', value: text === '' ? block.error : `${block.error}: ${text}` },
+        : { type: 'error-text', value: text === '' ? error : `${error}: ${text}` },
   };
 }
 

@@ -194,12 +194,26 @@ function callTool(tools: Set<string>, tool: string, input: Record<string, unknow
 
 function digest({ tool, input, output, error }: Conversation['results'][number]): string {
   const subject = typeof input.path === 'string' ? `${tool} of ${input.path}` : tool;
-  const text = typeof output === 'string' ? output : JSON.stringify(output ?? '');
-  if (error !== undefined) return `${subject} failed (${error}). ${text.slice(0, DIGEST_LENGTH)}`.trimEnd();
-  const lines = text === '' ? 0 : text.trimEnd().split('\n').length;
-  const size = `${lines} line${lines === 1 ? '' : 's'}, ${text.length} characters`;
-  const rest = text.length > DIGEST_LENGTH ? ' …' : '';
-  return `${subject} gave ${size}:\n${text.slice(0, DIGEST_LENGTH)}${rest}`;
+  const text = shorten(outputText(output));
+  return error === undefined
+    ? `${subject} gave:\n${text}`
+    : `${subject} failed (${error}). ${text}`.trimEnd();
+}
+
+/** The readable part of what our tools answer: a page of text, a list of entries, else the answer as it is. */
+function outputText(output: unknown): string {
+  if (typeof output !== 'object' || output === null) return String(output ?? '');
+  if ('text' in output && typeof output.text === 'string') return output.text;
+  if ('entries' in output && Array.isArray(output.entries)) {
+    return output.entries.length === 0
+      ? '(nothing)'
+      : output.entries.map(({ name }) => `- ${name}`).join('\n');
+  }
+  return JSON.stringify(output);
+}
+
+function shorten(text: string): string {
+  return text.length > DIGEST_LENGTH ? `${text.slice(0, DIGEST_LENGTH)} …` : text;
 }
 
 function nameIn(text: string): string | undefined {

@@ -106,10 +106,8 @@ export async function* toEvents(
 
       case 'finish': {
         const { unified } = part.finishReason;
-        if (unified === 'interrupted')
-          throw new BrokenStream('ended before the answer was complete', { retryable: true });
-        if (unified === 'error')
-          throw new BrokenStream('reported an error in its answer', { retryable: true });
+        if (unified === 'interrupted') throw cutShort();
+        if (unified === 'error') throw new BrokenStream('broke off its answer', { retryable: true });
         yield* close();
         if (unified === 'content-filter' && index === 0) {
           throw new BrokenStream('gave no answer: its content filter stopped it', { retryable: false });
@@ -119,8 +117,10 @@ export async function* toEvents(
       }
     }
   }
-  throw new BrokenStream('ended before the answer was complete', { retryable: true });
+  throw cutShort();
 }
+
+const cutShort = () => new BrokenStream('ended before the answer was complete', { retryable: true });
 
 /** Compatible servers often say `stop` after a tool call; what counts is that there is one to answer. */
 function stopReason(unified: string, calls: number): StopReason {

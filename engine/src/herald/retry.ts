@@ -12,11 +12,18 @@ import type { Clock } from './timing.ts';
  */
 
 /** Tries of one call in all. */
-export const MAX_TRIES = 3;
+const MAX_TRIES = 3;
 /** First pause, milliseconds; it doubles with each try. */
-export const BACKOFF_BASE_MS = 1000;
+const BACKOFF_BASE_MS = 1000;
 /** Longest pause a provider may ask for, seconds. A person is waiting; past this they are told instead. */
-export const MAX_RETRY_AFTER_S = 60;
+const MAX_RETRY_AFTER_S = 60;
+
+type RetryOptions = {
+  explain(error: unknown): Failure;
+  provider: string;
+  clock: Clock;
+  signal: AbortSignal;
+};
 
 /**
  * Runs `attempt` until one gets through.
@@ -24,17 +31,7 @@ export const MAX_RETRY_AFTER_S = 60;
  */
 export async function* withRetries(
   attempt: () => AsyncIterable<StreamEvent>,
-  {
-    explain,
-    provider,
-    clock,
-    signal,
-  }: {
-    explain: (error: unknown) => Failure;
-    provider: string;
-    clock: Clock;
-    signal: AbortSignal;
-  },
+  { explain, provider, clock, signal }: RetryOptions,
 ): AsyncGenerator<StreamEvent> {
   for (let tries = 1; ; tries++) {
     let visible = false;
@@ -47,20 +44,9 @@ export async function* withRetries(
     } catch (error) {
       signal.throwIfAborted();
       const failure = explain(error);
-      const { retry_after = 0, status } = failure;
-      const hopeless =
-        visible || !failure.retryable || tries === MAX_TRIES || retry_after > MAX_RETRY_AFTER_S;
-      if (hopeless) {
-        throw new HeraldError(failure.code, failure.message, {
-          visible,
-          cause: failure.cause,
-          details: {
-            provider,
-            ...(status !== undefined && { status }),
-            ...(failure.retry_after !== undefined && { retry_after: failure.retry_after }),
-          },
-        });
-      }
+      const { retry_after = 0 } = failure;
+      const isFinal = visible || !failure.retryable || tries === MAX_TRIES || retry_after > MAX_RETRY_AFTER_S;
+      if (isFinal) throw toHeraldError(failure, provider, visible);
       await clock.wait(pause(tries, retry_after, clock.random()), signal);
     }
   }
@@ -73,4 +59,14 @@ export async function* withRetries(
 function pause(tries: number, retry_after: number, chance: number): number {
   if (retry_after > 0) return retry_after * 1000 + chance * BACKOFF_BASE_MS;
   return BACKOFF_BASE_MS * 2 ** (tries - 1) * (0.5 + chance / 2);
+}
+
+function toHeraldError(failure: Failure, provider: string, visible: boolean): HeraldError {
+  const { code, message, status, retry_after, cause } = failure;
+  const details = {
+    provider,
+    ...(status !== undefined && { status }),
+    ...(retry_after !== undefined && { retry_after }),
+  };
+  return new HeraldError(code, message, { visible, details, cause });
 }

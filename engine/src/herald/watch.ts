@@ -40,7 +40,7 @@ export function watchedFetch(
 }
 
 async function within<T>(limit_ms: number, call: AbortController, work: () => Promise<T>): Promise<T> {
-  const timer = setTimeout(() => call.abort(new Silence(limit_ms / 1000)), limit_ms);
+  const timer = setTimeout(() => call.abort(new Silence(limit_ms)), limit_ms);
   try {
     return await work();
   } finally {

@@ -93,9 +93,13 @@ describe('demo model', () => {
       role: 'user',
       content: [{ type: 'tool_result', tool_use_id: 'c1', output, ...(error && { error }) }],
     });
-    const good = await ask([...called, result('first\nsecond\n')]);
-    expect(good.text).toBe('read_file of notes.txt gave 2 lines, 13 characters:\nfirst\nsecond');
+    const good = await ask([...called, result({ text: 'first\nsecond\n', size: 13, next_offset: null })]);
+    expect(good.text).toBe('read_file of notes.txt gave:\nfirst\nsecond');
     expect(good.finish).toMatchObject({ stop_reason: 'end_turn' });
+    const listed = await ask([...called, result({ path: '/w', entries: [{ name: 'a.txt', type: 'file' }] })]);
+    expect(listed.text).toMatch(/gave:\n- a\.txt$/);
+    const long = await ask([...called, result('x'.repeat(10_000))]);
+    expect(long.text.length).toBeLessThan(500);
     const bad = await ask([...called, result('', 'not_found')]);
     expect(bad.text).toBe('read_file of notes.txt failed (not_found).');
   });

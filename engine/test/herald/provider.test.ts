@@ -204,12 +204,18 @@ describe.each(WIRES)('$wire', (wire) => {
     it('gives the same blocks however the answer is cut into pieces', async () => {
       const said = fc.string({ minLength: 1, maxLength: 40, unit: 'grapheme' });
       const chunks = fc.integer({ min: 1, max: 9 });
+      // The SDK refuses an answer with keys that reach for a prototype, as something that cannot be read.
+      const input = fc
+        .dictionary(fc.string(), fc.jsonValue())
+        .map((value) => JSON.stringify(value))
+        .filter((json) => !/__proto__|constructor/.test(json))
+        .map((json): Record<string, unknown> => JSON.parse(json));
       const step: fc.Arbitrary<Step> = fc.oneof(
         fc.record({ text: said, chunks }),
         fc.record({ thinking: said, chunks }),
         fc.record({
           tool: fc.constant('read_file'),
-          input: fc.dictionary(fc.string(), fc.jsonValue()),
+          input,
           fragments: chunks,
         }),
       );
