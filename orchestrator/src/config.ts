@@ -20,8 +20,9 @@ const BASE_ENVIRONMENT = ['PATH', 'TZ', 'LANG', 'NODE_ENV'];
 /** `default` is what an unset variable stands for; null: it is required. */
 const documented = z.registry<{ default: string | null | Record<Mode, string>; meaning: string }>();
 
-const required = z.string({ error: 'is required' });
-const text = z.string().min(1);
+// Functions, because documentation hangs on the instance of a schema.
+const required = () => z.string({ error: 'is required' });
+const text = () => z.string().min(1);
 function integer(min: number, max: number) {
   const error = `must be a whole number from ${min} to ${max}`;
   return z
@@ -33,27 +34,27 @@ function integer(min: number, max: number) {
 
 const Environment = z
   .object({
-    NODE_ENV: text.register(documented, {
+    NODE_ENV: text().register(documented, {
       default: 'development',
       meaning: '`production`: nothing is made up; what is required must be given.',
     }),
-    ORCH_DATABASE_URL: required
+    ORCH_DATABASE_URL: required()
       .regex(/^postgres(ql)?:\/\/./, 'must be postgresql://user:password@host:port/database')
       .register(documented, {
         default: null,
         meaning:
           '`postgresql://user:password@host:port/database`. Unset in development: an embedded PostgreSQL in ORCH_DATA_DIR.',
       }),
-    ORCH_MASTER_KEY: required.transform(masterKeys).register(documented, {
+    ORCH_MASTER_KEY: required().transform(masterKeys).register(documented, {
       default: null,
       meaning:
         'Seals engine keys at rest. A Fernet key, or several separated by commas: the first seals, every one opens. Made by itself in development.',
     }),
-    ORCH_ADMIN_KEY: required.register(documented, {
+    ORCH_ADMIN_KEY: required().register(documented, {
       default: null,
       meaning: 'Opens the admin endpoints (`X-Admin-Key`). Made by itself in development.',
     }),
-    ORCH_HOST: text.register(documented, {
+    ORCH_HOST: text().register(documented, {
       default: { development: '127.0.0.1', production: '0.0.0.0' },
       meaning: 'Listen address.',
     }),
@@ -61,7 +62,7 @@ const Environment = z
       default: '8000',
       meaning: 'Listen port; 0 takes any free one.',
     }),
-    ORCH_DATA_DIR: text.register(documented, {
+    ORCH_DATA_DIR: text().register(documented, {
       default: '.september',
       meaning:
         'Folder of the embedded database, the development secrets and the engines of the subprocess backend.',
@@ -80,15 +81,18 @@ const Environment = z
         default: { development: 'subprocess', production: 'docker' },
         meaning: 'What engines run on. This version has `subprocess` only.',
       }),
-    ORCH_ENGINE_IMAGE: text.register(documented, {
+    ORCH_ENGINE_IMAGE: text().register(documented, {
       default: 'september-engine:latest',
       meaning: '`engine_version` of a provision that names none.',
     }),
-    ORCH_ENGINE_ENV_PASSTHROUGH: z.string().transform(names).register(documented, {
-      default: { development: DEVELOPMENT_PASSTHROUGH, production: '' },
-      meaning: 'Names of variables handed on to every engine, unchanged, separated by commas.',
-    }),
-    ORCH_CATALOG_MOUNT_PATH: text.register(documented, {
+    ORCH_ENGINE_ENV_PASSTHROUGH: z
+      .string()
+      .transform(names)
+      .register(documented, {
+        default: { development: DEVELOPMENT_PASSTHROUGH, production: '' },
+        meaning: 'Names of variables handed on to every engine, unchanged, separated by commas.',
+      }),
+    ORCH_CATALOG_MOUNT_PATH: text().register(documented, {
       default: resolve(REPOSITORY, 'catalog'),
       meaning: 'Folder of agents, skills and tools that engines read.',
     }),

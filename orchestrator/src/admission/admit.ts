@@ -89,27 +89,31 @@ export function judge(found: EngineAndOperation | null, flags: AdmitFlags): Verd
     return flags.auto_provision ? { do: 'provision' } : { do: 'deny', reason: 'engine_not_found' };
   }
   const { engine, operation } = found;
-  if (operation !== null && OPERATIONS[operation.kind].success === 'running') {
-    return { do: 'join', operation_id: operation.id };
+  if (operation !== null) {
+    switch (OPERATIONS[operation.kind].success) {
+      case 'running':
+        return { do: 'join', operation_id: operation.id };
+      case null:
+        return { do: 'deny', reason: 'engine_destroying' };
+      default:
+        return { do: 'deny', reason: 'engine_stopped' };
+    }
   }
   switch (engine.status) {
     case 'running':
-      // On its way down by a person's order.
-      return operation === null ? { do: 'admit', engine } : { do: 'deny', reason: 'engine_stopped' };
+      return { do: 'admit', engine };
     case 'sleeping':
-      if (operation !== null) return { do: 'deny', reason: 'engine_stopped' };
       return flags.auto_wake
         ? { do: 'change', kind: 'wake', engine_id: engine.id }
         : { do: 'deny', reason: 'engine_sleeping' };
     case 'stopped':
       return { do: 'deny', reason: 'engine_stopped' };
     case 'failed':
-      if (operation !== null) return { do: 'deny', reason: 'engine_stopped' };
       return flags.auto_wake
         ? { do: 'change', kind: 'restart', engine_id: engine.id }
         : { do: 'deny', reason: 'engine_unhealthy' };
+    // These two are only there with their operation.
     case 'provisioning':
-      // Its operation has ended since the row was read.
       return { do: 'deny', reason: 'engine_unhealthy' };
     case 'destroying':
       return { do: 'deny', reason: 'engine_destroying' };

@@ -17,9 +17,10 @@ export type Backend = {
   /**
    * Brings the engine up at `epoch` and returns as soon as its process exists; it is not healthy yet. One of
    * the same epoch that is there already is taken as it is; one of another epoch is ended first: two
-   * processes never share a brain. Data of earlier epochs is kept.
+   * processes never share a brain. Data of earlier epochs is kept. Once `signal` has fired nothing is brought
+   * up any more: a late call must not undo what came after its caller gave up.
    */
-  create(spec: EngineSpec): Promise<EngineEndpoint>;
+  create(spec: EngineSpec, signal: AbortSignal): Promise<EngineEndpoint>;
 
   /** Ends the engine: SIGTERM, after `grace_s` seconds SIGKILL. Returns once it is gone; fine if it was. Data is kept. */
   stop(engine_id: string, grace_s?: number): Promise<void>;

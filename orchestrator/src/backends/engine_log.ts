@@ -44,9 +44,8 @@ export async function lastWords(file: string): Promise<string | null> {
 function messageOf(line: string): string {
   try {
     const parsed: unknown = JSON.parse(line);
-    if (typeof parsed === 'object' && parsed !== null && 'msg' in parsed && typeof parsed.msg === 'string') {
-      return parsed.msg;
-    }
+    if (typeof parsed !== 'object' || parsed === null) return line;
+    if ('message' in parsed && typeof parsed.message === 'string') return parsed.message;
   } catch {
     // Not JSON: the line itself is the message.
   }

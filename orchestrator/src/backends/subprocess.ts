@@ -53,26 +53,16 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
   const { root, entry, catalog_dir, max_log_bytes = MAX_LOG_BYTES } = options;
   /** How the processes we started ended, or will end. */
   const children = new Map<string, { pid: number; ended: Promise<EngineExitReport> }>();
-  /** The last call for each engine: calls for one engine run one after the other. */
-  const last = new Map<string, Promise<unknown>>();
-  const logCheck = setInterval(() => void limitLogs().catch(options.onError), options.log_check_ms ?? LOG_CHECK_MS);
+  const logCheck = setInterval(
+    () => void limitLogs().catch(options.onError),
+    options.log_check_ms ?? LOG_CHECK_MS,
+  );
   logCheck.unref();
 
   const folderOf = (engine_id: string) => join(root, engine_id);
   const logOf = (engine_id: string) => join(folderOf(engine_id), 'engine.log');
 
-  /** A call that its caller has given up on must not overlap with the next one. */
-  function inTurn<T>(engine_id: string, work: () => Promise<T>): Promise<T> {
-    const turn = (last.get(engine_id) ?? Promise.resolve()).then(work, work);
-    last.set(engine_id, turn);
-    const done = () => {
-      if (last.get(engine_id) === turn) last.delete(engine_id);
-    };
-    turn.then(done, done);
-    return turn;
-  }
-
-  async function create(spec: EngineSpec): Promise<Record> {
+  async function create(spec: EngineSpec, signal: AbortSignal): Promise<Record> {
     const { engine_id, epoch, port } = spec;
     if (port === null) throw new TypeError('an engine process needs a port');
     const standing = await find(engine_id);
@@ -83,10 +73,11 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
       }
       await terminate(standing, STOP_GRACE_S * 1000);
     }
-    return await launch(spec, port);
+    return await launch(spec, port, signal);
   }
 
-  async function launch({ engine_id, epoch, environment }: EngineSpec, port: number): Promise<Record> {
+  async function launch(spec: EngineSpec, port: number, signal: AbortSignal): Promise<Record> {
+    const { engine_id, epoch, environment } = spec;
     const folder = folderOf(engine_id);
     await mkdir(join(folder, 'workspace'), { recursive: true, mode: 0o700 });
     await limitLog(logOf(engine_id), max_log_bytes);
@@ -100,7 +91,8 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     };
     const log = await open(logOf(engine_id), 'a', 0o600);
     try {
-      const child = spawn(process.execPath, [entry, mark(engine_id, epoch, port)], {
+      signal.throwIfAborted();
+      const child = spawn(process.execPath, [entry, `${markOf(engine_id)}${epoch}/${port}`], {
         cwd: folder,
         detached: true,
         stdio: ['ignore', log.fd, log.fd],
@@ -128,8 +120,9 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
   async function find(engine_id: string): Promise<Record | null> {
     const record = await readRecord(engine_id);
     if (record !== null && (await isAlive(record))) return record;
-    for (const { pid, argument } of await findByArgument(mark(engine_id))) {
-      const [epoch, port] = argument.slice(mark(engine_id).length).split('/').map(Number);
+    const mark = markOf(engine_id);
+    for (const { pid, argument } of await findByArgument(mark)) {
+      const [epoch, port] = argument.slice(mark.length).split('/').map(Number);
       const found = Record.safeParse({ pid, started: await startOf(pid), epoch, port });
       if (found.success) return found.data;
     }
@@ -148,7 +141,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     }
   }
 
-  async function stop(engine_id: string, grace_s: number): Promise<void> {
+  async function stop(engine_id: string, grace_s = STOP_GRACE_S): Promise<void> {
     const standing = await find(engine_id);
     if (standing !== null) await terminate(standing, grace_s * 1000);
     children.delete(engine_id);
@@ -188,16 +181,15 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
 
   return {
     publishes_ports: true,
-    async create(spec) {
-      const { port } = await inTurn(spec.engine_id, () => create(spec));
+    async create(spec, signal) {
+      const { port } = await create(spec, signal);
       return { host: HOST, port, container_id: null, url: `http://${HOST}:${port}` };
     },
-    stop: (engine_id, grace_s = STOP_GRACE_S) => inTurn(engine_id, () => stop(engine_id, grace_s)),
-    destroy: (engine_id) =>
-      inTurn(engine_id, async () => {
-        await stop(engine_id, STOP_GRACE_S);
-        await rm(folderOf(engine_id), { recursive: true, force: true, maxRetries: 3 });
-      }),
+    stop,
+    async destroy(engine_id) {
+      await stop(engine_id);
+      await rm(folderOf(engine_id), { recursive: true, force: true, maxRetries: 3 });
+    },
     is_running,
     async list() {
       const found = await Promise.all(
@@ -209,12 +201,9 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     },
     async close() {
       clearInterval(logCheck);
-      await Promise.allSettled(last.values());
     },
   };
 }
 
-/** The argument by which a process is found: without epoch and port, the beginning all of an engine share. */
-function mark(engine_id: string, ...rest: number[]): string {
-  return `--engine=${[engine_id, ...rest].join('/')}${rest.length === 0 ? '/' : ''}`;
-}
+/** The beginning of the argument by which the processes of an engine are found; its epoch and port follow. */
+const markOf = (engine_id: string) => `--engine=${engine_id}/`;

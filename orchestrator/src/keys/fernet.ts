@@ -48,7 +48,8 @@ export function open(key: FernetKey, token: string): string {
   const bytes = Buffer.from(token, 'base64url');
   if (bytes.length < HEADER_BYTES + MAC_BYTES) throw new FernetError('too short');
   const signed = bytes.subarray(0, -MAC_BYTES);
-  if (!timingSafeEqual(mac(key, signed), bytes.subarray(-MAC_BYTES))) throw new FernetError('wrong signature');
+  if (!timingSafeEqual(mac(key, signed), bytes.subarray(-MAC_BYTES)))
+    throw new FernetError('wrong signature');
   if (signed[0] !== VERSION) throw new FernetError('unknown version');
   const sealed = signed.subarray(HEADER_BYTES);
   if (sealed.length === 0 || sealed.length % BLOCK_BYTES !== 0) throw new FernetError('not whole blocks');

@@ -35,7 +35,10 @@ async function compare(deps: ReconcileDeps, engine: EngineRow, signal: AbortSign
   const { backend, lifecycle, log } = deps;
   const presence = await backend.is_running(engine.id);
   if (presence.state === 'unknown') {
-    log.warn({ engine_id: engine.id, reason: presence.reason }, 'engine cannot be found out about; left alone');
+    log.warn(
+      { engine_id: engine.id, reason: presence.reason },
+      'engine cannot be found out about; left alone',
+    );
   } else if (presence.state === 'present' && presence.epoch === engine.epoch) {
     void adopt(deps, engine, signal).catch((error) => {
       log.warn({ engine_id: engine.id, err: error }, 'engine taken over without a word from it');

@@ -4,7 +4,7 @@
  * is gone. So an operation that was cut off anywhere is simply walked from its first step again.
  */
 import { EngineExit } from '@september/contract';
-import type { Backend, EngineExitReport } from '../backends/contract.ts';
+import type { Backend, EngineExitReport, EngineSpec } from '../backends/contract.ts';
 import { OrchestratorError } from '../errors.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Db } from '../registry/db.ts';
@@ -52,13 +52,14 @@ export async function perform(step: Step, deps: StepDeps, context: StepContext):
       evidence.port = backend.publishes_ports ? await claimPort(db, engine.id, deps.ports) : null;
       return;
     case 'create': {
-      const endpoint = await backend.create({
+      const spec: EngineSpec = {
         engine_id: engine.id,
         epoch,
         port: evidence.port ?? null,
         image: engine.engine_version,
         environment: { ...deps.engine_environment, ENGINE_KEY_HASH: engine.key_hash },
-      });
+      };
+      const endpoint = await backend.create(spec, context.signal);
       evidence.url = endpoint.url;
       return;
     }

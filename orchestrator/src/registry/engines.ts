@@ -1,5 +1,5 @@
-import type { OperationKind, OperationRow } from './operations.ts';
 import { type Sql, violates } from './db.ts';
+import type { OperationKind, OperationRow } from './operations.ts';
 
 export type EngineStatus = 'provisioning' | 'running' | 'sleeping' | 'stopped' | 'failed' | 'destroying';
 
@@ -109,10 +109,7 @@ export async function updateEngine(
   sql: Sql,
   id: string,
   change: Partial<
-    Pick<
-      EngineRow,
-      'status' | 'url' | 'epoch' | 'boot_duration_ms' | 'failure_reason' | 'last_health_at'
-    >
+    Pick<EngineRow, 'status' | 'url' | 'epoch' | 'boot_duration_ms' | 'failure_reason' | 'last_health_at'>
   >,
 ): Promise<void> {
   const names = Object.keys(change);

@@ -28,17 +28,15 @@ export async function insertProduct(sql: Sql, product: Omit<ProductRow, 'id'>): 
 }
 
 export async function productByKeyHash(sql: Sql, api_key_hash: string): Promise<ProductRow | null> {
-  const [row] = await sql.query<ProductRow>('SELECT * FROM products WHERE api_key_hash = $1', [
-    api_key_hash,
-  ]);
+  const [row] = await sql.query<ProductRow>('SELECT * FROM products WHERE api_key_hash = $1', [api_key_hash]);
   return row ?? null;
 }
 
 /** Replaces the policy, no merge; null when there is no such product. */
 export async function replacePolicy(sql: Sql, id: string, policy: Policy): Promise<ProductRow | null> {
-  const [row] = await sql.query<ProductRow>(
-    'UPDATE products SET policy = $2 WHERE id = $1 RETURNING *',
-    [id, policy],
-  );
+  const [row] = await sql.query<ProductRow>('UPDATE products SET policy = $2 WHERE id = $1 RETURNING *', [
+    id,
+    policy,
+  ]);
   return row ?? null;
 }

@@ -1,0 +1,29 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { OrchestratorError } from '../errors.ts';
+import { requireKey } from './auth.ts';
+import { emptyBodyMeansDefaults, limitBody } from './body.ts';
+import type { App, Env, HttpDeps } from './context.ts';
+import { docsRoutes } from './docs.ts';
+import { answerError, refuseInvalid } from './errors.ts';
+import { fleetRoutes } from './fleet.ts';
+import { healthRoutes } from './health.ts';
+import { lifecycleRoutes } from './lifecycle.ts';
+import { checkEncoding, rawPath } from './path.ts';
+import { productRoutes } from './products.ts';
+import { requestLog } from './request_log.ts';
+
+/** The whole HTTP API. The order is the rule: an id, then a key, then a path and a body worth reading. */
+export function createApp(deps: HttpDeps): App {
+  const app = new OpenAPIHono<Env>({ getPath: rawPath, defaultHook: refuseInvalid });
+  app.onError(answerError(deps.log));
+  app.notFound(() => {
+    throw new OrchestratorError('NOT_FOUND', 'There is no such endpoint; see /docs.');
+  });
+  app.use(requestLog(deps.log), requireKey(deps), checkEncoding, limitBody, emptyBodyMeansDefaults);
+  healthRoutes(app, deps);
+  productRoutes(app, deps);
+  lifecycleRoutes(app, deps);
+  fleetRoutes(app, deps);
+  docsRoutes(app);
+  return app;
+}

@@ -1,0 +1,86 @@
+import { z } from '@hono/zod-openapi';
+import type { ErrorCode } from '../errors.ts';
+import type { EngineRow, EngineStatus } from '../registry/engines.ts';
+import { errorResponses } from './errors.ts';
+
+/** Longest user id, characters. */
+const MAX_USER_ID = 256;
+
+/** Text that PostgreSQL can hold and every client can send back: no NUL, no half of a surrogate pair. */
+export const Text = z
+  .string()
+  .refine((text) => !text.includes('\0') && text.isWellFormed(), 'must be well-formed text without NUL');
+
+/**
+ * A user as the product names them. `.` and `..` are refused because URL clients take them for directions:
+ * such an engine could be made and never addressed.
+ */
+export const UserId = Text.refine((id) => id !== '', 'must not be empty')
+  .refine((id) => [...id].length <= MAX_USER_ID, `must have at most ${MAX_USER_ID} characters`)
+  .refine((id) => id !== '.' && id !== '..', 'must not be "." or ".."')
+  .openapi({ description: `Any text of 1 to ${MAX_USER_ID} characters, unique within the product.` });
+
+export const UserPath = z.object({
+  user_id: UserId.openapi({
+    param: { name: 'user_id', in: 'path', description: 'The user, percent-encoded.' },
+  }),
+});
+
+export const STATUSES = [
+  'provisioning',
+  'running',
+  'sleeping',
+  'stopped',
+  'failed',
+  'destroying',
+] as const satisfies EngineStatus[];
+
+/** An engine as lists show it: without its key. */
+export const EngineSummary = z
+  .object({
+    engine_id: z.uuid(),
+    user_id: z.string(),
+    status: z.enum(STATUSES),
+    url: z
+      .string()
+      .nullable()
+      .describe('Where the Engine answers; also set while it is stopped. Null before its first start.'),
+    engine_version: z.string(),
+    created_at: z.iso.datetime(),
+    last_health_at: z.iso.datetime().nullable(),
+  })
+  .openapi('EngineSummary');
+
+/** An engine with the key that opens it. */
+export const EngineView = EngineSummary.extend({
+  api_key: z.string().describe('For `X-Engine-Key` on calls to the Engine. Do not store it.'),
+}).openapi('Engine');
+
+export function summarize(engine: EngineRow): z.infer<typeof EngineSummary> {
+  return {
+    engine_id: engine.id,
+    user_id: engine.user_id,
+    status: engine.status,
+    url: engine.url,
+    engine_version: engine.engine_version,
+    created_at: engine.created_at.toISOString(),
+    last_health_at: engine.last_health_at?.toISOString() ?? null,
+  };
+}
+
+/** The answers of an endpoint: success with this body, or one of the errors. Handlers throw errors, so only success is typed. */
+export function answers<S extends z.ZodType>(
+  schema: S,
+  description: string,
+  ...errors: ErrorCode[]
+): { 200: { description: string; content: { 'application/json': { schema: S } } } } {
+  return {
+    200: { description, content: { 'application/json': { schema } } },
+    ...errorResponses(errors),
+  };
+}
+
+/** A JSON body, for a route. Not marked as required where no body stands for the defaults. */
+export function body<S extends z.ZodType>(schema: S, options: { required: boolean }) {
+  return { body: { required: options.required, content: { 'application/json': { schema } } } } as const;
+}

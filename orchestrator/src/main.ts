@@ -1,0 +1,32 @@
+/**
+ * bap-engine, the orchestrator: read the configuration, start, run until a signal says stop.
+ *
+ * In production everything it needs is given and engines outlive it. In development (`npm start`) it makes
+ * what it needs by itself and takes it all down again. A start that cannot succeed says why in one line and
+ * exits with code 1.
+ */
+import { pino } from 'pino';
+import { StartError, startOrchestrator } from './app.ts';
+import { ConfigError, loadConfig } from './config.ts';
+import { CannotStart } from './development/data_folder.ts';
+import { runDevelopment } from './development/run.ts';
+import { createLog } from './observe/log.ts';
+import { EmbeddedPostgresError } from './registry/embedded_postgres.ts';
+
+try {
+  const { stop } = await start();
+  process.once('SIGINT', () => void stop().then(() => process.exit(0)));
+  process.once('SIGTERM', () => void stop().then(() => process.exit(0)));
+} catch (error) {
+  const forPeople = [ConfigError, StartError, CannotStart, EmbeddedPostgresError];
+  console.error(forPeople.some((kind) => error instanceof kind) ? (error as Error).message : error);
+  process.exit(1);
+}
+
+async function start(): Promise<{ stop(): Promise<void> }> {
+  if (process.env.NODE_ENV !== 'production') return await runDevelopment(process.env, process.cwd());
+  const config = loadConfig(process.env, process.cwd());
+  const log = createLog(config.log_level, pino.destination(1));
+  const orchestrator = await startOrchestrator({ config, log });
+  return { stop: () => orchestrator.close() };
+}
