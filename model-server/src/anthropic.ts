@@ -127,14 +127,17 @@ function refusal(body: Json, headers: IncomingHttpHeaders): string | undefined {
     return '`max_tokens` must be greater than `thinking.budget_tokens`.';
   }
   for (const [index, tool] of objects(body.tools).entries()) {
-    if (!TOOL_NAME.test(String(tool.name)))
+    if (!TOOL_NAME.test(String(tool.name))) {
       return `tools.${index}.custom.name: String should match pattern '${TOOL_NAME.source}'`;
-    if (!isObject(tool.input_schema) || tool.input_schema.type !== 'object')
+    }
+    if (!isObject(tool.input_schema) || tool.input_schema.type !== 'object') {
       return `tools.${index}.custom.input_schema.type: Field required`;
+    }
   }
   const marks = JSON.stringify(body).match(/"cache_control":\{/g)?.length ?? 0;
-  if (marks > MAX_CACHE_MARKS)
+  if (marks > MAX_CACHE_MARKS) {
     return `A maximum of ${MAX_CACHE_MARKS} blocks with cache_control may be provided. Found ${marks}.`;
+  }
   return conversationRefusal(objects(body.messages), thinking !== undefined);
 }
 
@@ -146,23 +149,29 @@ function conversationRefusal(messages: Json[], thinking: boolean): string | unde
   for (const [index, message] of messages.entries()) {
     const content = blocks(message);
     const at = `messages.${index}`;
-    if (message.role !== 'user' && message.role !== 'assistant')
+    if (message.role !== 'user' && message.role !== 'assistant') {
       return `${at}.role: Input should be 'user' or 'assistant'`;
+    }
     if (message.role === messages[index - 1]?.role) {
       return `messages: roles must alternate between "user" and "assistant", but found multiple "${message.role}" roles in a row`;
     }
     if (content.length === 0) return `${at}: all messages must have non-empty content`;
     for (const block of content) {
-      if (block.type === 'text' && String(block.text).trim() === '')
+      if (block.type === 'text' && String(block.text).trim() === '') {
         return `${at}: text content blocks must contain non-whitespace text`;
+      }
       if (block.type === 'thinking' && block.signature !== sign(String(block.thinking))) {
         return `${at}: Invalid \`signature\` in \`thinking\` block`;
       }
-      if (block.type === 'tool_use' && !isObject(block.input))
+      if (block.type === 'tool_use' && !isObject(block.input)) {
         return `${at}: tool_use.input: Input should be a valid dictionary`;
+      }
     }
     if (thinking && index === lastAnswer && content.some(isToolUse) && content[0]?.type !== 'thinking') {
       return `${at}.content.0.type: Expected \`thinking\` or \`redacted_thinking\`, but found \`${content[0]?.type}\``;
+    }
+    if (message.role === 'assistant' && content.at(-1)?.type === 'thinking') {
+      return `${at}: The final block in an assistant message cannot be \`thinking\`.`;
     }
     const refused = pairingRefusal(at, blocks(messages[index - 1]), content, blocks(messages[index + 1]));
     if (refused !== undefined) return refused;
@@ -176,13 +185,16 @@ function pairingRefusal(at: string, before: Json[], content: Json[], after: Json
   const results = content.filter((block) => block.type === 'tool_result');
   const answered = results.map((block) => block.tool_use_id);
   for (const id of answered) {
-    if (!asked.includes(id))
+    if (!asked.includes(id)) {
       return `${at}: unexpected \`tool_use_id\` found in \`tool_result\` blocks: ${id}. Each \`tool_result\` block must have a corresponding \`tool_use\` block in the previous message.`;
-    if (answered.indexOf(id) !== answered.lastIndexOf(id))
+    }
+    if (answered.indexOf(id) !== answered.lastIndexOf(id)) {
       return `${at}: each tool_use must have a single result. Found multiple \`tool_result\` blocks with id: ${id}`;
+    }
   }
-  if (results.some((_, index) => content[index]?.type !== 'tool_result'))
+  if (results.some((_, index) => content[index]?.type !== 'tool_result')) {
     return `${at}: \`tool_result\` blocks must come first in the content`;
+  }
   const given = after.filter((block) => block.type === 'tool_result').map((block) => block.tool_use_id);
   const unanswered = content.filter(isToolUse).filter((block) => !given.includes(block.id));
   if (unanswered.length > 0) {

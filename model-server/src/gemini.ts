@@ -110,22 +110,25 @@ function contentsRefusal(contents: Json[], model: string): string | undefined {
 
   for (const [index, content] of contents.entries()) {
     if (content.role !== 'user' && content.role !== 'model') return 'Please use a valid role: user, model.';
-    if (objects(content.parts).length === 0)
+    if (objects(content.parts).length === 0) {
       return `GenerateContentRequest.contents[${index}].parts: contents.parts must not be empty.`;
+    }
     const calls = functionCalls(content);
     const previousCalls = functionCalls(contents[index - 1]);
     if (calls.length > 0 && contents[index - 1]?.role !== 'user') {
       return 'Please ensure that function call turn comes immediately after a user turn or after a function response turn.';
     }
-    if (calls.length > 0 && contents[index + 1] === undefined)
+    if (calls.length > 0 && contents[index + 1] === undefined) {
       return 'Please ensure that function call turn is followed by a function response turn.';
+    }
     if (names(responses(content)).join() !== names(previousCalls).join()) {
       return 'Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.';
     }
     // Gemini 3 wants the signature back on the first call of each step of the turn that is under way.
     const [first] = objects(content.parts).filter((part) => isObject(part.functionCall));
-    if (!model.startsWith('gemini-3') || index < lastQuestion || !first || !isObject(first.functionCall))
+    if (!model.startsWith('gemini-3') || index < lastQuestion || !first || !isObject(first.functionCall)) {
       continue;
+    }
     if (first.thoughtSignature === undefined) {
       return `Function call is missing a thought_signature in functionCall parts. position ${index}`;
     }

@@ -67,22 +67,25 @@ function answer(model: string, includeUsage: boolean): Answer {
 
 /** Each call of an assistant message is answered by one `tool` message right after it. */
 function conversationRefusal(messages: Json[]): string | undefined {
-  if (messages.length === 0)
+  if (messages.length === 0) {
     return "Invalid 'messages': empty array. Expected an array with minimum length 1.";
+  }
   let waiting: unknown[] = [];
   for (const [index, message] of [...messages, { role: 'end' }].entries()) {
     if (message.role === 'tool') {
       const { tool_call_id } = message as Json;
-      if (!waiting.includes(tool_call_id))
+      if (!waiting.includes(tool_call_id)) {
         return `Invalid parameter: messages[${index}] with role 'tool' must be a response to a preceding message with 'tool_calls'.`;
+      }
       waiting = waiting.filter((id) => id !== tool_call_id);
       continue;
     }
     if (waiting.length > 0) {
       return `An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: ${waiting.join(', ')}`;
     }
-    if (!['system', 'developer', 'user', 'assistant', 'end'].includes(String(message.role)))
+    if (!['system', 'developer', 'user', 'assistant', 'end'].includes(String(message.role))) {
       return `Invalid value: messages[${index}].role`;
+    }
     const calls = objects((message as Json).tool_calls);
     if (calls.some((call) => !isObject(call.function) || !isObject(parseJson(call.function.arguments)))) {
       return `Invalid value: messages[${index}].tool_calls: arguments must be a JSON object`;

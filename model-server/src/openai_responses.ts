@@ -170,8 +170,9 @@ function inputRefusal(input: Json[], store: boolean): string | undefined {
     const at = `input[${index}]`;
     switch (item.type ?? 'message') {
       case 'message':
-        if (!['system', 'developer', 'user', 'assistant'].includes(String(item.role)))
+        if (!['system', 'developer', 'user', 'assistant'].includes(String(item.role))) {
           return `Invalid value: '${item.role}'. '${at}.role'`;
+        }
         break;
       case 'function_call':
         if (!isObject(parseJson(item.arguments))) return `Invalid '${at}.arguments': not a JSON object.`;
@@ -180,21 +181,24 @@ function inputRefusal(input: Json[], store: boolean): string | undefined {
         open.add(item.call_id);
         break;
       case 'function_call_output':
-        if (!open.delete(item.call_id))
+        if (!open.delete(item.call_id)) {
           return `No tool call found for function call output with call_id ${item.call_id}.`;
+        }
         break;
       case 'reasoning': {
         const next = input[index + 1];
-        if (!store && item.encrypted_content !== sign(String(item.id)))
+        if (!store && item.encrypted_content !== sign(String(item.id))) {
           return `The encrypted content for item ${item.id} could not be verified.`;
+        }
         if (next?.type === 'function_call_output' || next === undefined || next.role === 'user') {
           return `Item '${item.id}' of type 'reasoning' was provided without its required following item.`;
         }
         break;
       }
       case 'item_reference':
-        if (!store)
+        if (!store) {
           return `Item with id '${item.id}' not found. Items are not persisted when \`store\` is set to false.`;
+        }
         break;
       default:
         return `Invalid value: '${item.type}'. '${at}.type'`;

@@ -6,7 +6,7 @@ import { gemini } from './gemini.ts';
 import { openaiChat } from './openai_chat.ts';
 import { openaiResponses } from './openai_responses.ts';
 import type { ModelServer, ReceivedRequest, Reply, Step } from './script.ts';
-import { isObject, parseJson, type Wire } from './wire.ts';
+import { type Answer, isObject, parseJson, type Wire } from './wire.ts';
 
 /**
  * A provider that answers what a test tells it to, over real sockets. Plain node:http and no framework,
@@ -21,12 +21,16 @@ const WIRES: Wire[] = [anthropic, openaiChat, openaiResponses, gemini];
 export async function startModelServer(): Promise<ModelServer> {
   const queue: Reply[] = [];
   const requests: ReceivedRequest[] = [];
+  let calls = 0;
+  /** Unique over all answers, as a conversation puts many of them together. */
+  const newCallId = () => `call_${++calls}`;
 
   const server = createServer(async (incoming, response) => {
     const path = incoming.url ?? '/';
     const wire = WIRES.find((candidate) => incoming.method === 'POST' && candidate.path.test(path));
-    if (wire === undefined)
+    if (wire === undefined) {
       return sendJson(response, 404, {}, { error: { message: `no such endpoint: ${path}` } });
+    }
 
     response.socket?.setNoDelay(true);
     const body = await readBody(incoming);
@@ -38,12 +42,13 @@ export async function startModelServer(): Promise<ModelServer> {
     const refused = wire.refusal(body, incoming.headers, path);
     if (refused !== undefined) return sendError(response, wire, { status: 400, message: refused });
     const reply = queue.shift();
-    if (reply === undefined)
+    if (reply === undefined) {
       return sendError(response, wire, { status: 500, message: 'The script has no reply left.' });
+    }
     if ('silent' in reply) return;
     if (!('steps' in reply)) return sendError(response, wire, reply);
 
-    const outcome = await play(reply, wire.answer(body, path), response);
+    const outcome = await play(reply, wire.answer(body, path), newCallId, response);
     if (outcome === 'cut') {
       wasCut('cut');
       response.destroy();
@@ -70,7 +75,8 @@ type Streamed = Extract<Reply, { steps: Step[] }>;
 /** Writes the answer; says whether the body is to end in good order or in a cut. */
 async function play(
   reply: Streamed,
-  answer: ReturnType<Wire['answer']>,
+  answer: Answer,
+  newCallId: () => string,
   response: ServerResponse,
 ): Promise<'end' | 'cut'> {
   response.writeHead(200, {
@@ -78,7 +84,6 @@ async function play(
     'cache-control': 'no-cache',
   });
   const gone = once(response, 'close');
-  let calls = 0;
 
   /** Each chunk is handed to the socket before the next is written, so that none is glued to another here. */
   const write = async (chunks: string[]) => {
@@ -93,10 +98,9 @@ async function play(
     if ('text' in step) await write(answer.text(pieces(step.text, step.chunks)));
     else if ('thinking' in step) await write(answer.thinking(pieces(step.thinking, step.chunks)));
     else if ('tool' in step) {
-      calls += 1;
       const input = typeof step.input === 'string' ? step.input : JSON.stringify(step.input);
       const fragments = pieces(input, step.fragments ?? 3);
-      await write(answer.tool({ id: step.id ?? `call_${calls}`, name: step.tool, fragments }));
+      await write(answer.tool({ id: step.id ?? newCallId(), name: step.tool, fragments }));
     } else if ('until' in step) await Promise.race([step.until.catch(() => undefined), gone]);
     else if ('malformed' in step) await write(['data: {"type": "broken\n\n']);
     else if ('cut' in step) return 'cut';
@@ -107,7 +111,8 @@ async function play(
     }
   }
   const usage = { input_tokens: 10, output_tokens: 5, cache_hit_tokens: 0, ...reply.usage };
-  await write(answer.finish(reply.stop_reason ?? (calls > 0 ? 'tool_use' : 'end_turn'), usage));
+  const called = reply.steps.some((step) => 'tool' in step);
+  await write(answer.finish(reply.stop_reason ?? (called ? 'tool_use' : 'end_turn'), usage));
   return 'end';
 }
 

@@ -52,6 +52,8 @@ function toPrompt({ system, messages }: ModelRequest, namespace: Namespace): Lan
   for (const message of messages) {
     if (message.role === 'assistant') {
       const content = message.content.flatMap((block) => toAssistantParts(block, namespace));
+      // Thinking that led to nothing (cut at max_tokens) is refused by those who want it back otherwise.
+      while (content.at(-1)?.type === 'reasoning') content.pop();
       if (content.length > 0) prompt.push({ role: 'assistant', content });
       continue;
     }
@@ -106,8 +108,9 @@ function toToolResult(
   toolNames: Map<string, string>,
 ): ToolMessage['content'][number] {
   const toolName = toolNames.get(block.tool_use_id);
-  if (toolName === undefined)
+  if (toolName === undefined) {
     throw new Error(`tool result ${block.tool_use_id} answers no call in the history`);
+  }
   const { output = '', error } = block;
   const text = typeof output === 'string' ? output : JSON.stringify(output);
   return {

@@ -33,6 +33,8 @@ type Rule = {
 const COUNT_LIMIT = 1000;
 /** Characters of a tool's output that an answer quotes. */
 const DIGEST_LENGTH = 400;
+/** Characters of a message that are heard. Rules search back and forth; a message may be megabytes. */
+const HEARD_LENGTH = 2000;
 
 const ABOUT =
   'I am the demo model: small fixed rules inside the Engine, no language model, because no provider key is set.';
@@ -183,7 +185,7 @@ export function readConversation(messages: Message[], tools: Iterable<string>): 
 function spokenText(message: Message): string[] {
   const isText = (block: ContentBlock) => block.type === 'text';
   const spoken = message.content.findLast(isText);
-  return spoken ? [spoken.text.trim()] : [];
+  return spoken ? [spoken.text.slice(0, HEARD_LENGTH).trim()] : [];
 }
 
 function callTool(tools: Set<string>, tool: string, input: Record<string, unknown>): Answer {

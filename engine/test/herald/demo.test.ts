@@ -141,6 +141,11 @@ describe('demo model', () => {
     expect(answer.text).toBe('1 + 1 = 2');
   });
 
+  it('is not held up by a message of a megabyte', async () => {
+    const answer = await ask(conversation('read the '.repeat(120_000)));
+    expect(answer.text.length).toBeLessThan(5000);
+  });
+
   it('ends with the reason of the abort, in the middle of its real pace', async () => {
     const slow = createHerald({ provider: 'demo', model: 'demo' });
     const abort = new AbortController();

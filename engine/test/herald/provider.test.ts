@@ -162,6 +162,16 @@ describe.each(WIRES)('$wire', (wire) => {
       expect(JSON.stringify(server.requests[2]?.body)).toContain('pears');
     });
 
+    it('keeps to itself thinking that was cut before it led to anything', async () => {
+      const { herald } = heraldOn(server, wire);
+      server.script({ steps: [{ thinking: 'Much to consider.' }], stop_reason: 'max_tokens' }, ANSWER);
+      const first = await outcome(call(herald, HELLO, { thinking: true }));
+      const history = [...HELLO, assistant(...blocksOf(first.events)), user('Go on.')];
+      const second = await outcome(call(herald, history, { thinking: true }));
+      expect([first.error, second.error]).toEqual([undefined, undefined]);
+      expect(JSON.stringify(server.requests[1]?.body)).not.toContain('consider');
+    });
+
     it('says no more the second time than it said the first, only longer', async () => {
       const { herald } = heraldOn(server, wire);
       server.script(ANSWER, ANSWER);
