@@ -18,6 +18,9 @@ const WANTED_MAJOR = 24;
 const PARENT_CHECK_MS = 500;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+if (Number.parseInt(process.versions.node, 10) < 20) {
+  stop(`npm needs Node.js 20 or newer to begin with, this is ${process.version}: https://nodejs.org`);
+}
 const [file, ...args] = process.argv.slice(2);
 if (file === undefined) stop('usage: node scripts/run.mjs FILE [ARGS …]');
 
@@ -69,7 +72,12 @@ function runWith(node) {
   for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   // If npm is killed the hard way, nobody could stop the child any more but by hunting it down.
   const parent = process.ppid;
-  setInterval(() => process.ppid !== parent && child.kill('SIGTERM'), PARENT_CHECK_MS).unref();
+  const watch = () => {
+    if (process.ppid === parent) return;
+    child.kill('SIGTERM');
+    process.exit(1);
+  };
+  setInterval(watch, PARENT_CHECK_MS).unref();
   child.on('error', (error) => stop(`Cannot run ${node}: ${error.message}`));
   child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
 }

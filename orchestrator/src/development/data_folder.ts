@@ -13,6 +13,8 @@ import { z } from 'zod';
 
 /** A new database takes about 60 MB, an engine a few; below this a start would fail in the middle. Bytes. */
 const MIN_FREE_BYTES = 200 * 2 ** 20;
+/** A wrapper whose npm was killed notices within this time, milliseconds. */
+const NOTICE_TIMEOUT_MS = 1_500;
 /** How long a run that is just ending may take to leave the folder, milliseconds. */
 const LEAVE_TIMEOUT_MS = 15_000;
 /** SQLite's result code SQLITE_BUSY: somebody else holds the lock. */
@@ -27,7 +29,7 @@ const Holder = z.object({ pid: z.int(), launcher_pid: z.int(), url: z.string() }
 type Holder = z.infer<typeof Holder>;
 
 /** Makes the folder when missing; refuses one that cannot be written to or has no room. */
-export async function prepareDataFolder(folder: string): Promise<void> {
+export async function prepareDataFolder(folder: string, min_free_bytes = MIN_FREE_BYTES): Promise<void> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await access(folder, constants.W_OK | constants.X_OK);
@@ -38,10 +40,10 @@ export async function prepareDataFolder(folder: string): Promise<void> {
     );
   }
   const { bavail, bsize } = await statfs(folder);
-  if (bavail * bsize < MIN_FREE_BYTES) {
+  if (bavail * bsize < min_free_bytes) {
     const free = Math.floor((bavail * bsize) / 2 ** 20);
     throw new CannotStart(
-      `The disk that holds ${folder} has only ${free} MB free and ${MIN_FREE_BYTES / 2 ** 20} MB are needed: free some, or name another folder with ORCH_DATA_DIR.`,
+      `The disk that holds ${folder} has only ${free} MB free and ${Math.ceil(min_free_bytes / 2 ** 20)} MB are needed: free some, or name another folder with ORCH_DATA_DIR.`,
     );
   }
 }
@@ -53,7 +55,7 @@ export async function prepareDataFolder(folder: string): Promise<void> {
 export async function lockDataFolder(folder: string, url: string): Promise<{ release(): void }> {
   const lock = new DatabaseSync(join(folder, 'lock'));
   const holderFile = join(folder, 'orchestrator.json');
-  if (!tryLock(lock, 0)) {
+  if (!tryLock(lock, NOTICE_TIMEOUT_MS)) {
     const holder = await readHolder(holderFile);
     if (holder === null || isAlive(holder.launcher_pid) || !tryLock(lock, LEAVE_TIMEOUT_MS)) {
       lock.close();
