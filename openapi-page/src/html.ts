@@ -25,4 +25,5 @@ const ESCAPES: Record<string, string> = {
   "'": '&#39;',
 };
 
-const escapeText = (text: string) => text.replaceAll(/[&<>"']/g, (character) => ESCAPES[character] ?? character);
+const escapeText = (text: string) =>
+  text.replaceAll(/[&<>"']/g, (character) => ESCAPES[character] ?? character);
