@@ -1,6 +1,6 @@
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import { RotateKeyRequest, RotateKeyResponse } from '@september/contract';
-import type { EngineKeys } from '../brain/engine-keys.ts';
+import type { EngineKeys } from '../brain/engine_keys.ts';
 import { EngineError } from '../errors.ts';
 import type { Log } from '../observe/log.ts';
 import type { Bindings } from './bindings.ts';

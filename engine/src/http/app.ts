@@ -1,5 +1,4 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
-import { bodyLimit } from 'hono/body-limit';
 import { cors } from 'hono/cors';
 import type { Brain } from '../brain/brain.ts';
 import { EngineError } from '../errors.ts';
@@ -11,14 +10,12 @@ import { activityRoute, type Usage } from './activity.ts';
 import { rotateKeyRoute } from './admin.ts';
 import { requireKey } from './auth.ts';
 import type { Bindings } from './bindings.ts';
+import { limitBody } from './body.ts';
 import { docsRoutes } from './docs.ts';
 import { onError, onInvalid } from './errors.ts';
 import { executeRoutes } from './execute.ts';
 import { healthRoute } from './health.ts';
 import { OPEN_PATHS } from './security.ts';
-
-/** Room for the largest message with a picture in it; everything above is refused unread. */
-const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
 /** Every silence this long is broken by a heartbeat, so that proxies and clients know the stream lives. */
 const HEARTBEAT_MS = 15_000;
@@ -78,14 +75,7 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
     if (!OPEN_PATHS.has(c.req.path) && c.req.path !== '/activity') usage.last_activity_at = now();
     await next();
   });
-  app.use(
-    bodyLimit({
-      maxSize: MAX_BODY_BYTES,
-      onError: () => {
-        throw new EngineError('INVALID_REQUEST', `The body is larger than ${MAX_BODY_BYTES} bytes.`);
-      },
-    }),
-  );
+  app.use(limitBody);
 
   healthRoute(app, parts);
   activityRoute(app, { coordinator, usage });

@@ -1,5 +1,5 @@
 import type { MiddlewareHandler } from 'hono';
-import type { EngineKeys } from '../brain/engine-keys.ts';
+import type { EngineKeys } from '../brain/engine_keys.ts';
 import { EngineError } from '../errors.ts';
 import type { Bindings } from './bindings.ts';
 

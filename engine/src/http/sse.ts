@@ -1,5 +1,5 @@
-import type { StoredEvent } from '../brain/channel-state.ts';
-import type { EventLog } from '../brain/event-log.ts';
+import type { StoredEvent } from '../brain/channel_state.ts';
+import type { EventLog } from '../brain/event_log.ts';
 
 /**
  * Server-sent events out of the event log. Source: engine-api, "SSE events".

@@ -1,7 +1,7 @@
 import type { Roots } from '../sandbox/roots.ts';
 import type { Tool } from './contract.ts';
-import { listFilesTool } from './list-files.ts';
-import { readFileTool } from './read-file.ts';
+import { listFilesTool } from './list_files.ts';
+import { readFileTool } from './read_file.ts';
 
 /** The tools every Engine has; which of them an agent sees is its `tools` list. */
 export function platformTools(roots: Roots): Tool[] {

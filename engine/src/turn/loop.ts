@@ -5,7 +5,7 @@ import type { Message, ToolResultBlock } from '../types.ts';
 import type { Context } from './context.ts';
 import type { EventBody } from './events.ts';
 import { toolCalls } from './history.ts';
-import { callModel } from './model-call.ts';
+import { callModel } from './model_call.ts';
 import type { TurnRecord } from './record.ts';
 
 export type LoopOptions = {

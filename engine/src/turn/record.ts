@@ -1,5 +1,5 @@
 import type { Brain } from '../brain/brain.ts';
-import type { NewEvent } from '../brain/channel-state.ts';
+import type { NewEvent } from '../brain/channel_state.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
 import type { ContentBlock, Message, StopReason, Usage } from '../types.ts';

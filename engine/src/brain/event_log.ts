@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { type ChannelState, type NewEvent, openChannelState } from './channel-state.ts';
+import { type ChannelState, type NewEvent, openChannelState } from './channel_state.ts';
 import { transaction } from './sqlite.ts';
 
 /**

@@ -1,0 +1,203 @@
+import { type ModelServer, startModelServer } from '@september/model-server';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Engine, startEngine, temporaryFolder } from './support/engine.ts';
+import { all, errorOf, events, execute, outline, rest, textOf, turn, until } from './support/stream.ts';
+
+let model: ModelServer;
+const settings = () => ({
+  LLM_PROVIDER: 'anthropic',
+  LLM_BASE_URL: `${model.url}/v1`,
+  LLM_MODEL: 'claude-sonnet-4-5',
+});
+
+beforeAll(async () => {
+  model = await startModelServer();
+});
+
+afterAll(() => model.close());
+
+describe('a client that leaves', () => {
+  let engine: Engine;
+
+  beforeAll(async () => {
+    engine = await startEngine(temporaryFolder(), settings());
+  });
+
+  afterAll(() => engine.stop());
+
+  it('does not stop its turn, and finds every event again, once and in order', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    model.script({
+      steps: [{ text: 'a b c ', chunks: 3 }, { until: promise }, { text: 'd e f', chunks: 3 }],
+    });
+    const leaving = new AbortController();
+    const stream = events(
+      await execute(engine, { task_id: 'leaves', message: 'Spell.' }, { signal: leaving.signal }),
+    );
+    const seen = await until(stream, (event) => event.type === 'text_delta');
+    leaving.abort();
+    const last = seen.at(-1)?.id ?? 0;
+
+    const replayed = all(engine.fetch('/execute/replay?task_id=leaves&follow=true&after=0'));
+    resolve();
+    const whole = await replayed;
+    expect(textOf(whole)).toBe('a b c d e f');
+    expect(whole.slice(0, seen.length)).toEqual(seen);
+    expect(whole.at(-1)?.data).toMatchObject({ phase: 'completed' });
+
+    const headers = { 'Last-Event-ID': String(last) };
+    const remaining = await all(engine.fetch('/execute/replay?task_id=leaves', { headers }));
+    expect([...seen, ...remaining]).toEqual(whole);
+  });
+
+  it('replays by time, by task, or all', async () => {
+    model.script({ steps: [{ text: 'One.' }] }, { steps: [{ text: 'Two.' }] });
+    const one = await turn(engine, 'replay-1', 'First');
+    const two = await turn(engine, 'replay-2', 'Second');
+    const everything = await all(engine.fetch('/execute/replay?after=0'));
+    expect(everything.slice(-(one.length + two.length))).toEqual([...one, ...two]);
+    expect(await all(engine.fetch('/execute/replay?after=0&task_id=replay-1'))).toEqual(one);
+    expect(await all(engine.fetch('/execute/replay?after=0&task_id=replay-1&follow=true'))).toEqual(one);
+    const middle = two[1]?.data.timestamp;
+    const later = await all(
+      engine.fetch(`/execute/replay?after=${Date.parse(String(middle))}&task_id=replay-2`),
+    );
+    expect(later).toEqual(two.filter((event) => String(event.data.timestamp) > String(middle)));
+    expect(await all(engine.fetch(`/execute/replay?after=${Date.now() + 60_000}`))).toEqual([]);
+  });
+
+  it('follows all tasks until no turn is in flight', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    model.script({ steps: [{ text: 'Wait ' }, { until: promise }, { text: 'over.' }] });
+    const first = events(await execute(engine, { task_id: 'follow-all', message: 'Wait.' }));
+    const [started] = await until(first, (event) => event.type === 'text_delta');
+    const headers = { 'Last-Event-ID': String((started?.id ?? 1) - 1) };
+    const following = all(engine.fetch('/execute/replay?follow=true', { headers }));
+    resolve();
+    expect(textOf(await following)).toBe('Wait over.');
+    await rest(first);
+  });
+
+  it('is told of an unknown task, and that it has to say from where', async () => {
+    const unknown = await engine.fetch('/execute/replay?after=0&task_id=nobody');
+    expect([unknown.status, await errorOf(unknown)]).toEqual([404, 'TASK_NOT_FOUND']);
+    const nowhere = await engine.fetch('/execute/replay?task_id=replay-1');
+    expect([nowhere.status, await errorOf(nowhere)]).toEqual([400, 'INVALID_REQUEST']);
+  });
+
+  it('shows in /activity while it is there', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    model.script({ steps: [{ text: 'Still ' }, { until: promise }, { text: 'here.' }] });
+    const stream = events(await execute(engine, { task_id: 'activity', message: 'Here?' }));
+    await until(stream, (event) => event.type === 'text_delta');
+    const busy = await engine.json('/activity');
+    expect(busy).toMatchObject({ in_flight_turns: 1, open_streams: 1, pending_hitl: 0, busy_until: null });
+    resolve();
+    await rest(stream);
+    const idle = await engine.json('/activity');
+    expect(idle).toMatchObject({ in_flight_turns: 0, open_streams: 0 });
+    expect(Date.parse(idle.last_activity_at)).toBeGreaterThanOrEqual(Date.parse(busy.last_activity_at));
+    const asked = await engine.json('/activity');
+    expect(asked.last_activity_at).toBe(idle.last_activity_at);
+  });
+});
+
+describe('an Engine that is stopped', () => {
+  it('remembers the conversation and the replay after SIGTERM and after kill -9', async () => {
+    const folder = temporaryFolder();
+    let engine = await startEngine(folder, settings());
+    model.script({ steps: [{ text: 'Hello Ada.' }] });
+    const before = await turn(engine, 'memory', 'I am Ada.');
+    expect(await engine.stop('SIGTERM')).toBe(0);
+
+    engine = await startEngine(folder, settings());
+    expect(await all(engine.fetch('/execute/replay?after=0'))).toEqual(before);
+    model.script({ steps: [{ text: 'You are Ada.' }] });
+    const again = await turn(engine, 'memory', 'Who am I?');
+    expect(again[0]?.id).toBeGreaterThan(before.at(-1)?.id ?? 0);
+    expect(await engine.stop('SIGKILL')).toBe('SIGKILL');
+
+    engine = await startEngine(folder, settings());
+    model.script({ steps: [{ text: 'Still Ada.' }] });
+    await turn(engine, 'memory', 'And now?');
+    const sent = JSON.stringify(model.requests.at(-1)?.body.messages);
+    for (const said of ['I am Ada.', 'Hello Ada.', 'Who am I?', 'You are Ada.', 'And now?'])
+      expect(sent).toContain(said);
+    await engine.stop();
+  });
+
+  it('ends a turn that kill -9 cut, with nothing shown lost and a history the provider takes', async () => {
+    const folder = temporaryFolder();
+    let engine = await startEngine(folder, settings());
+    model.script(
+      { steps: [{ text: 'Let me look. ' }, { tool: 'list_files', input: {} }] },
+      { steps: [{ text: 'I see ' }, { until: new Promise(() => {}) }] },
+    );
+    const stream = events(await execute(engine, { task_id: 'killed', message: 'Look.' }));
+    const seen = await until(stream, (event) => event.data.text === 'see ' || event.data.text === 'I see ');
+    await engine.stop('SIGKILL');
+
+    engine = await startEngine(folder, settings());
+    const replayed = await all(engine.fetch('/execute/replay?after=0&task_id=killed&follow=true'));
+    expect(replayed.slice(0, seen.length)).toEqual(seen);
+    expect(outline(replayed).slice(-2)).toEqual(['thread_lifecycle errored', 'error']);
+    expect(replayed.at(-1)?.data).toMatchObject({ error: 'INTERNAL_ERROR' });
+
+    model.script({ steps: [{ text: 'Going on.' }] });
+    expect(textOf(await turn(engine, 'killed', 'Go on.'))).toBe('Going on.');
+    await engine.stop();
+  });
+
+  it('answers tool calls that kill -9 left open, so that the task can go on', async () => {
+    const folder = temporaryFolder();
+    let engine = await startEngine(folder, settings());
+    // A named pipe cannot be read, but a call for it is on its way: the kill comes right after the model's answer.
+    model.script({ steps: [{ tool: 'list_files', input: {} }] }, { silent: true });
+    const stream = events(await execute(engine, { task_id: 'open', message: 'Look.' }));
+    await until(stream, (event) => event.type === 'tool_call');
+    await engine.stop('SIGKILL');
+
+    engine = await startEngine(folder, settings());
+    model.script({ steps: [{ text: 'Fine.' }] });
+    // The scripted server refuses a conversation in which a call has no result, as the provider does.
+    expect(textOf(await turn(engine, 'open', 'Well?'))).toBe('Fine.');
+    await engine.stop();
+  });
+
+  it('drains on SIGTERM: says so, takes no new turns, lets the running one end', async () => {
+    const engine = await startEngine(temporaryFolder(), settings());
+    const { promise, resolve } = Promise.withResolvers<void>();
+    model.script({ steps: [{ text: 'Nearly ' }, { until: promise }, { text: 'done.' }] });
+    const stream = events(await execute(engine, { task_id: 'drain', message: 'Finish.' }));
+    const seen = await until(stream, (event) => event.type === 'text_delta');
+    const exit = engine.stop('SIGTERM');
+    await engine.logged((line) => line.message.includes('draining'));
+
+    const health = await fetch(`${engine.url}/health`);
+    expect(health.status).toBe(503);
+    expect(await health.json()).toMatchObject({ status: 'draining' });
+    const refused = await execute(engine, { task_id: 'new', message: 'Hi' });
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get('retry-after')).toMatch(/^\d+$/);
+    expect(await refused.json()).toMatchObject({ error: 'NOT_READY' });
+    const headers = { 'Last-Event-ID': String(seen.at(-1)?.id) };
+    const attached = all(execute(engine, { task_id: 'drain', message: 'Finish.' }, { headers }));
+
+    resolve();
+    const remaining = await rest(stream);
+    expect(textOf([...seen, ...remaining])).toBe('Nearly done.');
+    expect(await attached).toEqual(remaining);
+    expect(await exit).toBe(0);
+  });
+
+  it('leaves at once on a second signal', async () => {
+    const engine = await startEngine(temporaryFolder(), settings());
+    model.script({ steps: [{ text: 'Never ' }, { until: new Promise(() => {}) }] });
+    const stream = events(await execute(engine, { task_id: 'stuck', message: 'Go.' }));
+    await until(stream, (event) => event.type === 'text_delta');
+    const exit = engine.stop('SIGINT');
+    await engine.logged((line) => line.message.includes('draining'));
+    engine.process.kill('SIGINT');
+    expect(await exit).toBe(1);
+  });
+});
