@@ -27,3 +27,9 @@ const ESCAPES: Record<string, string> = {
 
 const escapeText = (text: string) =>
   text.replaceAll(/[&<>"']/g, (character) => ESCAPES[character] ?? character);
+
+/** Words of a document: what stands between backticks is code. */
+export function prose(text: string): Html {
+  const parts = text.split(/`([^`]*)`/);
+  return html`${parts.map((part, i) => (i % 2 === 1 ? html`<code>${part}</code>` : part))}`;
+}

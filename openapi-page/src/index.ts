@@ -6,7 +6,7 @@
  * programs share beside the contract.
  */
 
-import { type Html, html, raw } from './html.ts';
+import { type Html, html, prose, raw } from './html.ts';
 import { type JsonSchema, schemaTable, typeOf } from './schema.ts';
 
 type Content = Record<string, { schema?: JsonSchema }>;
@@ -24,7 +24,7 @@ type Operation = {
 export type OpenApiDocument = {
   info: { title: string; version: string; description?: string };
   paths?: Record<string, Record<string, Operation>>;
-  components?: { schemas?: Record<string, JsonSchema>; securitySchemes?: Record<string, unknown> };
+  components?: { schemas?: Record<string, JsonSchema>; securitySchemes?: Record<string, { name?: string }> };
 };
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
@@ -46,25 +46,25 @@ export function renderOpenApi(document: OpenApiDocument): string {
 <style>${raw(STYLE)}</style>
 <header>
   <h1>${info.title} <small>${info.version}</small></h1>
-  <p>${info.description ?? ''}</p>
+  <p>${prose(info.description ?? '')}</p>
   <p>The same as data: <a href="openapi.json">openapi.json</a></p>
 </header>
 <nav>
   <h2>Calls</h2>
   <ul>${operations.map(
     ({ method, path, operation }) => html`
-    <li><a href="#${idOf(method, path)}"><code>${method} ${path}</code></a> ${operation.summary ?? ''}</li>`,
+    <li><a href="#${idOf(method, path)}"><code>${method} ${path}</code></a> ${prose(operation.summary ?? '')}</li>`,
   )}
   </ul>
 </nav>
 <main>
-  ${operations.map(({ method, path, operation }) => section(method, path, operation))}
+  ${operations.map(({ method, path, operation }) => section(method, path, operation, components.securitySchemes ?? {}))}
   <h2>Schemas</h2>
   ${Object.entries(components.schemas ?? {}).map(
     ([name, schema]) => html`
   <section id="schema-${name}">
     <h3>${name}</h3>
-    ${schema.description ? html`<p>${schema.description}</p>` : ''}
+    ${schema.description ? html`<p>${prose(schema.description)}</p>` : ''}
     ${schemaTable(schema)}
   </section>`,
   )}
@@ -74,14 +74,21 @@ export function renderOpenApi(document: OpenApiDocument): string {
   return page.text;
 }
 
-function section(method: string, path: string, operation: Operation): Html {
-  const keys = (operation.security ?? []).flatMap((entry) => Object.keys(entry));
+function section(
+  method: string,
+  path: string,
+  operation: Operation,
+  schemes: Record<string, { name?: string }>,
+): Html {
+  const keys = (operation.security ?? [])
+    .flatMap((entry) => Object.keys(entry))
+    .map((name) => schemes[name]?.name ?? name);
   const body = Object.entries(operation.requestBody?.content ?? {});
   return html`
   <section id="${idOf(method, path)}">
     <h2><b class="${method.toLowerCase()}">${method}</b> <code>${path}</code></h2>
-    <p>${operation.summary ?? ''}</p>
-    ${operation.description ? html`<p>${operation.description}</p>` : ''}
+    <p>${prose(operation.summary ?? '')}</p>
+    ${operation.description ? html`<p>${prose(operation.description)}</p>` : ''}
     <p class="key">${keys.length > 0 ? `Key: ${keys.join(' or ')}` : 'No key needed.'}</p>
     ${operation.parameters?.length ? parameterTable(operation.parameters) : ''}
     ${body.map(([type, { schema }]) => html`<h3>Body <small>${type}</small></h3>${schema ? schemaTable(schema) : ''}`)}
@@ -90,7 +97,7 @@ function section(method: string, path: string, operation: Operation): Html {
       <tr><th>Status<th>Meaning<th>Body</tr>
       ${Object.entries(operation.responses ?? {}).map(
         ([status, response]) => html`
-      <tr><td>${status}<td>${response.description ?? ''}<td>${contentTypes(response.content)}</tr>`,
+      <tr><td>${status}<td>${prose(response.description ?? '')}<td>${contentTypes(response.content)}</tr>`,
       )}
     </table>
   </section>`;
@@ -102,7 +109,7 @@ function parameterTable(parameters: Parameter[]): Html {
       <tr><th>Name<th>In<th>Type<th>Required<th>Meaning</tr>
       ${parameters.map(
         (p) => html`
-      <tr><td><code>${p.name}</code><td>${p.in}<td>${p.schema ? typeOf(p.schema) : ''}<td>${p.required ? 'yes' : 'no'}<td>${p.description ?? p.schema?.description ?? ''}</tr>`,
+      <tr><td><code>${p.name}</code><td>${p.in}<td>${p.schema ? typeOf(p.schema) : ''}<td>${p.required ? 'yes' : 'no'}<td>${prose(p.description ?? p.schema?.description ?? '')}</tr>`,
       )}
     </table>`;
 }

@@ -1,4 +1,4 @@
-import { type Html, html } from './html.ts';
+import { type Html, html, prose } from './html.ts';
 
 /** The parts of JSON Schema that our documents use. */
 export type JsonSchema = {
@@ -31,7 +31,7 @@ export function schemaTable(schema: JsonSchema): Html {
       <tr><th>Field<th>Type<th>Required<th>Meaning</tr>
       ${fields.map(
         (f) => html`
-      <tr><td><code>${f.name}</code><td>${typeOf(f.schema)}<td>${f.required ? 'yes' : 'no'}<td>${f.schema.description ?? ''}${remarks(f.schema)}</tr>`,
+      <tr><td><code>${f.name}</code><td>${typeOf(f.schema)}<td>${f.required ? 'yes' : 'no'}<td>${prose(f.schema.description ?? '')}${remarks(f.schema)}</tr>`,
       )}
     </table>`;
 }

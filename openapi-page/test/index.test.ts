@@ -6,8 +6,8 @@ const page = renderOpenApi({
   paths: {
     '/loaves/{id}': {
       put: {
-        summary: 'Replace a loaf',
-        security: [{ 'X-Baker-Key': [] }],
+        summary: 'Replace a `loaf`',
+        security: [{ baker: [] }],
         parameters: [{ name: 'id', in: 'path', required: true, schema: { type: 'string' } }],
         requestBody: {
           content: {
@@ -36,7 +36,10 @@ const page = renderOpenApi({
       get: { summary: 'Look at a loaf', responses: {} },
     },
   },
-  components: { schemas: { Loaf: { type: 'object', properties: { baked: { type: ['boolean', 'null'] } } } } },
+  components: {
+    securitySchemes: { baker: { name: 'X-Baker-Key' } },
+    schemas: { Loaf: { type: 'object', properties: { baked: { type: ['boolean', 'null'] } } } },
+  },
 });
 
 it('lists every call with its key, parameters, body fields and answers', () => {
@@ -44,6 +47,7 @@ it('lists every call with its key, parameters, body fields and answers', () => {
   expect(page).toContain('<code>GET /loaves/{id}</code>');
   expect(page).toContain('Key: X-Baker-Key');
   expect(page).toContain('No key needed.');
+  expect(page).toContain('Replace a <code>loaf</code>');
   expect(page).toContain(
     '<td><code>flour</code><td><code>&quot;rye&quot;</code>, <code>&quot;wheat&quot;</code><td>yes',
   );
