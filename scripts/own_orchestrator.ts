@@ -9,7 +9,8 @@ import { join } from 'node:path';
 /** A cold start makes a database first; a busy machine takes its time. Milliseconds. */
 const START_TIMEOUT_MS = 60_000;
 
-export type OwnOrchestrator = { url: string; adminKey: string; stop(): Promise<void> };
+/** `folder`: its data folder. */
+export type OwnOrchestrator = { url: string; adminKey: string; folder: string; stop(): Promise<void> };
 
 /**
  * A whole orchestrator in a temporary folder and on free ports, as `npm start` would run it; `stop` leaves
@@ -20,7 +21,6 @@ export async function startOwnOrchestrator(): Promise<OwnOrchestrator> {
   const port = await freePort();
   const adminKey = randomBytes(36).toString('base64url');
   const url = `http://127.0.0.1:${port}`;
-  console.log(`Starting an orchestrator for the tour on ${url} …`);
   const child = spawn(process.execPath, [join(import.meta.dirname, '../orchestrator/src/main.ts')], {
     env: { ...process.env, ORCH_DATA_DIR: folder, ORCH_PORT: String(port), ORCH_ADMIN_KEY: adminKey },
     stdio: ['ignore', 'ignore', 'inherit'],
@@ -40,7 +40,7 @@ export async function startOwnOrchestrator(): Promise<OwnOrchestrator> {
     }
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  return { url, adminKey, stop };
+  return { url, adminKey, folder, stop };
 }
 
 const isHealthy = (url: string) =>

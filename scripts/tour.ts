@@ -67,6 +67,7 @@ type Event = z.infer<typeof Event>;
 class Mismatch extends Error {}
 
 const { values } = parseArgs({ options: { url: { type: 'string' } } });
+if (values.url === undefined) console.log('Starting an orchestrator for the tour …');
 const own = values.url === undefined ? await startOwnOrchestrator() : null;
 const url = own?.url ?? values.url?.replace(/\/$/, '') ?? '';
 let steps = 0;
