@@ -1,0 +1,116 @@
+import { describe, expect, it } from 'vitest';
+import { ConfigError, loadConfig, VARIABLES } from '../src/config.ts';
+
+const given = {
+  ORCH_DATABASE_URL: 'postgresql://u:p@db/orchestrator',
+  ORCH_MASTER_KEY: Buffer.alloc(32).toString('base64url'),
+  ORCH_ADMIN_KEY: 'admin',
+};
+
+function problemsOf(env: Record<string, string>): string[] {
+  try {
+    loadConfig(env, '/work');
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  throw new Error('no problem was found');
+}
+
+describe('the configuration', () => {
+  it('has the documented defaults in development', () => {
+    const config = loadConfig(given, '/work');
+    expect(config).toMatchObject({
+      mode: 'development',
+      host: '127.0.0.1',
+      port: 8000,
+      data_dir: '/work/.september',
+      log_level: 'info',
+      engine_image: 'september-engine:latest',
+      port_min: 9001,
+      port_max: 29_999,
+      boot_timeout_s: 60,
+    });
+    expect(config.catalog_dir).toMatch(/\/catalog$/);
+  });
+
+  it('listens everywhere in production, where the backend must be named', () => {
+    const production = { ...given, NODE_ENV: 'production' };
+    expect(problemsOf(production)).toEqual([
+      expect.stringMatching(/^ORCH_ENGINE_BACKEND is `docker`, which this version does not have/),
+    ]);
+    expect(loadConfig({ ...production, ORCH_ENGINE_BACKEND: 'subprocess' }, '/')).toMatchObject({
+      mode: 'production',
+      host: '0.0.0.0',
+    });
+  });
+
+  it('lists everything that is missing or wrong at once, each with its variable', () => {
+    const problems = problemsOf({
+      NODE_ENV: 'production',
+      ORCH_ENGINE_BACKEND: 'subprocess',
+      ORCH_MASTER_KEY: 'not a key',
+      ORCH_ADMIN_KEY: '',
+      ORCH_PORT: 'eight',
+      ORCH_BOOT_TIMEOUT_S: '0',
+      ORCH_LOG_LEVEL: 'loud',
+      ORCH_ENGINE_ENV_PASSTHROUGH: 'FINE, ORCH_ADMIN_KEY, a-b',
+    });
+    expect(problems).toEqual([
+      'ORCH_DATABASE_URL is required',
+      expect.stringMatching(/^ORCH_MASTER_KEY must be a Fernet key/),
+      'ORCH_ADMIN_KEY is required',
+      'ORCH_PORT must be a whole number from 0 to 65535',
+      'ORCH_LOG_LEVEL must be trace, debug, info, warn, error or fatal',
+      expect.stringMatching(/^ORCH_ENGINE_ENV_PASSTHROUGH holds `ORCH_ADMIN_KEY`/),
+      expect.stringMatching(/^ORCH_ENGINE_ENV_PASSTHROUGH holds `a-b`/),
+      'ORCH_BOOT_TIMEOUT_S must be a whole number from 1 to 3600',
+    ]);
+  });
+
+  it('refuses a range of ports that ends before it begins', () => {
+    expect(problemsOf({ ...given, ORCH_PORT_MIN: '9100', ORCH_PORT_MAX: '9099' })).toEqual([
+      'ORCH_PORT_MIN must not be above ORCH_PORT_MAX',
+    ]);
+  });
+
+  it('hands to engines what is named and the minimum of a process, and never its own variables', () => {
+    const env = {
+      ...given,
+      PATH: '/bin',
+      HOME: '/root',
+      LLM_API_KEY: 'a',
+      LLM_MODEL: 'm',
+      OTHER: 'o',
+    };
+    expect(loadConfig(env, '/').engine_environment).toEqual({
+      PATH: '/bin',
+      LLM_API_KEY: 'a',
+      LLM_MODEL: 'm',
+    });
+    const named = { ...env, ORCH_ENGINE_ENV_PASSTHROUGH: 'OTHER, ABSENT' };
+    expect(loadConfig(named, '/').engine_environment).toEqual({ PATH: '/bin', OTHER: 'o' });
+    const production = { ...env, NODE_ENV: 'production', ORCH_ENGINE_BACKEND: 'subprocess' };
+    expect(loadConfig(production, '/').engine_environment).toEqual({ PATH: '/bin', NODE_ENV: 'production' });
+  });
+
+  it('never repeats the value of a secret in a problem', () => {
+    const problems = problemsOf({
+      ...given,
+      ORCH_MASTER_KEY: 'hush',
+      ORCH_DATABASE_URL: 'mysql://u:hush@db',
+    });
+    expect(problems).toHaveLength(2);
+    expect(problems.join()).not.toContain('hush');
+  });
+
+  it('is documented: every variable has a meaning, and a default or none', () => {
+    expect(VARIABLES.map(({ name }) => name)).toContain('ORCH_ADMIN_KEY');
+    expect(VARIABLES.filter((variable) => variable.default === null).map(({ name }) => name)).toEqual([
+      'ORCH_DATABASE_URL',
+      'ORCH_MASTER_KEY',
+      'ORCH_ADMIN_KEY',
+    ]);
+    for (const { meaning } of VARIABLES) expect(meaning).toMatch(/\.$/);
+  });
+});

@@ -1,0 +1,92 @@
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { openDb, violates } from '../../src/registry/db.ts';
+import { until } from '../support/wait.ts';
+
+/** A wire to PostgreSQL that can be cut. */
+async function wire() {
+  const target = new URL(inject('postgresUrl'));
+  const [host, port] = [target.hostname, Number(target.port)];
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    const upstream = connect(port, host);
+    for (const end of [socket, upstream]) {
+      sockets.add(end);
+      end.on('error', () => {});
+      end.on('close', () => [socket, upstream].map((both) => both.destroy()));
+    }
+    socket.pipe(upstream).pipe(socket);
+  });
+  const listen = (port: number) => once(server.listen(port, '127.0.0.1'), 'listening');
+  await listen(0);
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  target.hostname = '127.0.0.1';
+  target.port = String(address.port);
+  const cut = async () => {
+    const closed = once(server, 'close');
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    await closed;
+  };
+  onTestFinished(() => cut().catch(() => {}));
+  return { url: target.href, cut, mend: () => listen(address.port) };
+}
+
+describe('the database', () => {
+  it('that cannot be reached is NOT_READY, idle and in the middle of a statement, and then it is back', async () => {
+    const { url, cut, mend } = await wire();
+    const broken: Error[] = [];
+    const db = openDb(url, (error) => broken.push(error));
+    onTestFinished(() => db.end());
+    await db.query('SELECT 1');
+
+    const sleeping = db.query('SELECT pg_sleep(60)');
+    const inTransaction = db.tx(async (sql) => {
+      await sql.query('SELECT 1');
+      await sql.query('SELECT pg_sleep(60)');
+    });
+    const lost = Promise.allSettled([sleeping, inTransaction]);
+    await until('both sleep', async () => {
+      const [row] = await db.query<{ n: number }>(
+        "SELECT count(*)::int AS n FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%'",
+      );
+      return row?.n === 2;
+    });
+    await cut();
+    for (const result of await lost) {
+      expect(result).toMatchObject({ status: 'rejected', reason: { code: 'NOT_READY', retry_after_s: 2 } });
+    }
+    await expect(db.query('SELECT 1')).rejects.toMatchObject({ code: 'NOT_READY' });
+    await expect(db.tx(async () => {})).rejects.toMatchObject({ code: 'NOT_READY' });
+
+    await mend();
+    expect(await db.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    expect(broken.length).toBeGreaterThan(0);
+  });
+
+  it('that is shutting down is NOT_READY, a mistake in a statement is not', async () => {
+    const db = openDb(inject('postgresUrl'), () => {});
+    onTestFinished(() => db.end());
+    await expect(db.query('SELECT pg_terminate_backend(pg_backend_pid())')).rejects.toMatchObject({
+      code: 'NOT_READY',
+    });
+    await expect(db.query('SELECT nonsense')).rejects.toMatchObject({ code: '42703' });
+  });
+
+  it('rolls a transaction back when its work throws, and keeps the connection', async () => {
+    const db = openDb(inject('postgresUrl'), () => {});
+    onTestFinished(() => db.end());
+    await db.query('CREATE TABLE rolled_back (n int CONSTRAINT positive CHECK (n > 0))');
+    onTestFinished(async () => void (await db.query('DROP TABLE rolled_back')));
+    const error = await db
+      .tx(async (sql) => {
+        await sql.query('INSERT INTO rolled_back VALUES (1)');
+        await sql.query('INSERT INTO rolled_back VALUES (-1)');
+      })
+      .catch((caught: unknown) => caught);
+    expect(violates(error, 'positive')).toBe(true);
+    expect(await db.query('SELECT * FROM rolled_back')).toEqual([]);
+  });
+});

@@ -1,0 +1,33 @@
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { openDb } from '../../src/registry/db.ts';
+import { checkSchema, migrate } from '../../src/registry/migrate.ts';
+import { createDatabase } from '../support/database.ts';
+
+function open(url: string) {
+  const db = openDb(url, () => {});
+  onTestFinished(() => db.end());
+  return db;
+}
+
+describe('migrations', () => {
+  it('are applied once, however many orchestrators start at the same moment', async () => {
+    const url = await createDatabase();
+    const replicas = Array.from({ length: 5 }, () => open(url));
+    const applied = await Promise.all(replicas.map(migrate));
+    expect(applied.filter((names) => names.length > 0)).toEqual([['0001_foundation.sql']]);
+    const [db] = replicas;
+    if (db === undefined) throw new Error('no database');
+    expect(await db.query('SELECT version, name FROM schema_migrations')).toEqual([
+      { version: 1, name: '0001_foundation.sql' },
+    ]);
+    expect(await migrate(db)).toEqual([]);
+    await checkSchema(db);
+  });
+
+  it('that are not finished make the orchestrator say so', async () => {
+    const db = open(await createDatabase());
+    await migrate(db);
+    await db.query('DELETE FROM schema_migrations');
+    await expect(checkSchema(db)).rejects.toMatchObject({ code: 'NOT_READY', retry_after_s: 2 });
+  });
+});

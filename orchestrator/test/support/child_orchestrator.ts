@@ -1,0 +1,40 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { ADMIN, type Call, caller } from './orchestrator.ts';
+
+/** Starts `run_orchestrator.ts`; `kill` is `kill -9`. */
+export async function startChildOrchestrator(env: Record<string, string>) {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'run_orchestrator.ts')], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let log = '';
+  child.stderr.on('data', (chunk) => {
+    log += chunk;
+  });
+  const first = await Promise.race([
+    once(createInterface(child.stdout), 'line'),
+    once(child, 'exit').then(() => {
+      throw new Error(`the orchestrator ended: ${log}`);
+    }),
+  ]);
+  const url = String(first[0]);
+  return {
+    url,
+    call: caller(url),
+    async kill() {
+      child.kill('SIGKILL');
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    },
+  };
+}
+
+export async function registerProduct(call: Call): Promise<string> {
+  const { body } = await call('POST', '/products/register', {
+    admin: ADMIN,
+    body: { slug: `p-${Math.random().toString(36).slice(2)}`, display_name: 'Test' },
+  });
+  return body.platform_api_key;
+}
