@@ -65,6 +65,7 @@ async function start(): Promise<void> {
   }).catch((error) => {
     if (!(error instanceof BrainMismatch)) throw error;
     brainLog.error(error.message);
+    log.error('Serving only /health', { extra: { url: server.url } });
     server.serve(unready('error', { code: 'MIGRATION_REQUIRED', message: error.message }, uptime));
   });
   if (brain === undefined) return;

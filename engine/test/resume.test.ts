@@ -134,7 +134,7 @@ describe('an Engine that is stopped', () => {
       { steps: [{ text: 'I see ' }, { until: new Promise(() => {}) }] },
     );
     const stream = events(await execute(engine, { task_id: 'killed', message: 'Look.' }));
-    const seen = await until(stream, (event) => event.data.text === 'see ' || event.data.text === 'I see ');
+    const seen = await until(stream, (event) => String(event.data.text).includes('see'));
     await engine.stop('SIGKILL');
 
     engine = await startEngine(folder, settings());
@@ -148,11 +148,10 @@ describe('an Engine that is stopped', () => {
     await engine.stop();
   });
 
-  it('answers tool calls that kill -9 left open, so that the task can go on', async () => {
+  it('goes on with a task that was killed at a tool call', async () => {
     const folder = temporaryFolder();
     let engine = await startEngine(folder, settings());
-    // A named pipe cannot be read, but a call for it is on its way: the kill comes right after the model's answer.
-    model.script({ steps: [{ tool: 'list_files', input: {} }] }, { silent: true });
+    model.script({ steps: [{ tool: 'list_files', input: {} }] });
     const stream = events(await execute(engine, { task_id: 'open', message: 'Look.' }));
     await until(stream, (event) => event.type === 'tool_call');
     await engine.stop('SIGKILL');
@@ -181,12 +180,12 @@ describe('an Engine that is stopped', () => {
     expect(refused.headers.get('retry-after')).toMatch(/^\d+$/);
     expect(await refused.json()).toMatchObject({ error: 'NOT_READY' });
     const headers = { 'Last-Event-ID': String(seen.at(-1)?.id) };
-    const attached = all(execute(engine, { task_id: 'drain', message: 'Finish.' }, { headers }));
+    const attached = await execute(engine, { task_id: 'drain', message: 'Finish.' }, { headers });
 
     resolve();
     const remaining = await rest(stream);
     expect(textOf([...seen, ...remaining])).toBe('Nearly done.');
-    expect(await attached).toEqual(remaining);
+    expect(await all(attached)).toEqual(remaining);
     expect(await exit).toBe(0);
   });
 

@@ -55,7 +55,7 @@ const PURGE_INTERVAL_MS = 10_000;
 export async function openBrain(options: BrainOptions): Promise<Brain> {
   makeFolder(options.path);
   const lock = await lockBrain(options.path);
-  const db = new DatabaseSync(options.path, { timeout: BUSY_TIMEOUT_MS });
+  const db = openFile(options.path);
   checkEpoch(db, options.epoch);
   db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON');
   const migrated = migrate(db, options.migrations_dir, options.now());
@@ -107,6 +107,21 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
       lock.release();
     },
   };
+}
+
+function openFile(path: string): DatabaseSync {
+  try {
+    const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+    // SQLite looks at a file only when it is first asked something.
+    db.exec('PRAGMA schema_version');
+    return db;
+  } catch (error) {
+    throw new StartError(
+      EngineExit.BAD_CONFIG,
+      `SQLITE_DB_PATH: ${path} cannot be opened as a brain (${error instanceof Error ? error.message : error}).`,
+      { cause: error },
+    );
+  }
 }
 
 function makeFolder(path: string): void {

@@ -21,9 +21,11 @@ export function listFilesTool(roots: Roots): Tool {
       const located = await locate(roots, path);
       if ('error' in located) return located;
       const entries: { name: string; type: string }[] = [];
+      let truncated = false;
       try {
         for await (const entry of await opendir(located.path)) {
-          if (entries.length === MAX_ENTRIES) break;
+          truncated = entries.length === MAX_ENTRIES;
+          if (truncated) break;
           entries.push({ name: entry.name, type: typeOf(entry) });
         }
       } catch (error) {
@@ -31,7 +33,7 @@ export function listFilesTool(roots: Roots): Tool {
         return { error: 'invalid_input', output: `${path} is not a folder.` };
       }
       entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-      return { output: { path: located.path, entries, truncated: entries.length === MAX_ENTRIES } };
+      return { output: { path: located.path, entries, truncated } };
     },
   });
 }

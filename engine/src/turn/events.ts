@@ -21,30 +21,31 @@ const failure = {
   details: z.record(z.string(), z.unknown()).optional(),
 };
 
-export const ThreadLifecycle = z
-  .discriminatedUnion('phase', [
-    z.object({
-      type: z.literal('thread_lifecycle'),
-      ...common,
-      phase: z.literal('started'),
-      message_id: z.string().meta({ description: 'Id of the user’s message.' }),
-      agent: z.string(),
-    }),
-    z.object({
-      type: z.literal('thread_lifecycle'),
-      ...common,
-      phase: z.literal('completed'),
-      message_id: z.string().meta({ description: 'Id of the answer.' }),
-      stop_reason: z.enum(['end_turn', 'max_tokens']),
-    }),
-    z.object({
-      type: z.literal('thread_lifecycle'),
-      ...common,
-      phase: z.literal('errored'),
-      error: z.object(failure),
-    }),
-  ])
-  .meta({ id: 'ThreadLifecycle', description: 'Opens and closes every turn.' });
+const thread_lifecycle = z.literal('thread_lifecycle');
+
+export const ThreadStarted = z
+  .object({
+    type: thread_lifecycle,
+    ...common,
+    phase: z.literal('started'),
+    message_id: z.string().meta({ description: 'Id of the user’s message.' }),
+    agent: z.string(),
+  })
+  .meta({ id: 'ThreadStarted', description: 'Opens every turn.' });
+
+export const ThreadCompleted = z
+  .object({
+    type: thread_lifecycle,
+    ...common,
+    phase: z.literal('completed'),
+    message_id: z.string().meta({ description: 'Id of the answer.' }),
+    stop_reason: z.enum(['end_turn', 'max_tokens']),
+  })
+  .meta({ id: 'ThreadCompleted', description: 'Closes a turn that succeeded.' });
+
+export const ThreadErrored = z
+  .object({ type: thread_lifecycle, ...common, phase: z.literal('errored'), error: z.object(failure) })
+  .meta({ id: 'ThreadErrored', description: 'Closes a turn that failed; only `error` comes after it.' });
 
 export const ErrorEvent = z
   .object({ type: z.literal('error'), ...common, ...failure })
@@ -116,7 +117,9 @@ export const Heartbeat = z
   .meta({ id: 'Heartbeat', description: 'After silence. Its id is that of the last event sent.' });
 
 const TurnEvent = z.union([
-  ThreadLifecycle,
+  ThreadStarted,
+  ThreadCompleted,
+  ThreadErrored,
   ErrorEvent,
   TextDelta,
   ThinkingDelta,

@@ -64,13 +64,16 @@ async function readAnswer(
   show: (event: StreamEvent) => void,
 ): Promise<Answer> {
   const content: ContentBlock[] = [];
+  let answer: Answer | undefined;
+  // Read to its very end: what the model layer does after `finish` belongs to the call.
   for await (const event of stream) {
     show(event);
     if (event.type === 'block_stop') content.push(event.block);
     if (event.type === 'finish') {
-      return { content, stop_reason: event.stop_reason, usage: event.usage, model: event.model };
+      answer = { content, stop_reason: event.stop_reason, usage: event.usage, model: event.model };
     }
   }
+  if (answer !== undefined) return answer;
   throw new Error('The model layer ended its stream without a finish event');
 }
 

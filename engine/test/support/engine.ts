@@ -58,11 +58,15 @@ export function environment(folder: string, extra: Record<string, string> = {}):
 }
 
 /** Starts an Engine and waits until it is ready. @throws with its last log line when it does not become so. */
-export async function startEngine(folder: string, extra: Record<string, string> = {}): Promise<Engine> {
+export async function startEngine(
+  folder: string,
+  extra: Record<string, string> = {},
+  ready_message = 'Ready',
+): Promise<Engine> {
   const child = spawnEngine(folder, extra);
   const engine = follow(child);
   const ready = await Promise.race([
-    engine.logged((line) => line.message === 'Ready'),
+    engine.logged((line) => line.message === ready_message),
     once(child, 'exit').then(() => undefined),
   ]);
   if (ready === undefined) throw new Error(`The Engine did not start: ${engine.logs.at(-1)?.message}`);

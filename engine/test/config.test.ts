@@ -1,0 +1,112 @@
+import { EngineExit } from '@september/contract';
+import { describe, expect, it } from 'vitest';
+import { parseConfig, Variables } from '../src/config.ts';
+import { StartError } from '../src/errors.ts';
+
+const key = { ENGINE_API_KEY: 'k' };
+const parse = (environment: Record<string, string>) => parseConfig({ ...key, ...environment }, '/work');
+
+/** The message of a refusal; fails when there is none. */
+function refusal(environment: Record<string, string>): string {
+  try {
+    parseConfig(environment, '/work');
+  } catch (error) {
+    expect(error).toBeInstanceOf(StartError);
+    expect((error as StartError).exit_code).toBe(EngineExit.BAD_CONFIG);
+    return (error as StartError).message;
+  }
+  throw new Error('The configuration was taken');
+}
+
+describe('the choice of a model', () => {
+  it.each([
+    ['nothing', {}, 'demo', 'demo'],
+    ['demo', { LLM_PROVIDER: 'demo' }, 'demo', 'demo'],
+    ['a key of OpenAI', { OPENAI_API_KEY: 's' }, 'openai', 'gpt-4o'],
+    ['LLM_API_KEY', { LLM_API_KEY: 's' }, 'openai', 'gpt-4o'],
+    [
+      'Anthropic, its key',
+      { LLM_PROVIDER: 'anthropic', ANTHROPIC_API_KEY: 's' },
+      'anthropic',
+      'claude-sonnet-4-5',
+    ],
+    ['Gemini, LLM_API_KEY', { LLM_PROVIDER: 'gemini', LLM_API_KEY: 's' }, 'gemini', 'gemini-2.5-pro'],
+    ['a base URL', { LLM_BASE_URL: 'http://localhost:11434/v1', LLM_MODEL: 'llama3' }, 'openai', 'llama3'],
+    ['a base URL in production', { LLM_BASE_URL: 'http://x/v1', NODE_ENV: 'production' }, 'openai', 'gpt-4o'],
+    ['empty strings', { OPENAI_API_KEY: '', LLM_MODEL: '' }, 'demo', 'demo'],
+  ])('%s', (_, environment, provider, model) => {
+    expect(parse(environment).model).toMatchObject({ provider, model });
+  });
+
+  it('warns when it falls back to demo', () => {
+    expect(parse({}).warnings.join()).toContain('demo');
+    expect(parse({ LLM_PROVIDER: 'demo' }).warnings).toEqual([]);
+  });
+
+  it.each([
+    [{ ANTHROPIC_API_KEY: 'sk-x' }, ['LLM_PROVIDER=anthropic', 'ANTHROPIC_API_KEY']],
+    [{ LLM_PROVIDER: 'gemini', OPENAI_API_KEY: 'sk-x' }, ['LLM_PROVIDER=openai', 'OPENAI_API_KEY']],
+    [{ NODE_ENV: 'production' }, ['LLM_API_KEY']],
+    [{ NODE_ENV: 'production', LLM_PROVIDER: 'demo' }, ['LLM_PROVIDER']],
+  ])('refuses %j and says what to set', (environment, named) => {
+    const message = refusal({ ...key, ...environment });
+    for (const name of named) expect(message).toContain(name);
+    expect(message).not.toContain('sk-x');
+  });
+});
+
+describe('a configuration that is not usable', () => {
+  it('is refused with every problem at once, each by its name', () => {
+    const message = refusal({
+      ENGINE_KEY_HASH: 'ABC',
+      ENGINE_PORT: '70000',
+      MAX_TOKENS: '1e3',
+      LLM_PROVIDER: 'clippy',
+      LLM_BASE_URL: 'localhost',
+      TURN_TIMEOUT_S: '-1',
+      ENGINE_EPOCH: '0',
+      ALLOWED_ROOTS: 'relative',
+    });
+    for (const name of [
+      'ENGINE_KEY_HASH',
+      'ENGINE_PORT',
+      'MAX_TOKENS',
+      'LLM_PROVIDER',
+      'LLM_BASE_URL',
+      'TURN_TIMEOUT_S',
+      'ENGINE_EPOCH',
+      'ALLOWED_ROOTS',
+    ]) {
+      expect(message).toContain(`${name}: `);
+    }
+  });
+
+  it('without a key, or with overlaps the wrong way round', () => {
+    expect(refusal({})).toContain('ENGINE_KEY_HASH');
+    const overlaps = { BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS: '400' };
+    expect(refusal({ ...key, ...overlaps })).toContain('BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS');
+  });
+});
+
+it('has the documented defaults', () => {
+  expect(parse({})).toMatchObject({
+    key: { min_overlap_s: 0, max_overlap_s: 300 },
+    brain_path: '/data/brain.sqlite',
+    roots: { paths: ['/data/workspace'], own: true },
+    default_agent: 'assistant',
+    max_iterations: 50,
+    turn_timeout_s: 1800,
+    tool_concurrency: 10,
+    replay_ttl_s: 10_800,
+    host: '127.0.0.1',
+    port: 8000,
+    log_level: 'INFO',
+    epoch: undefined,
+    model: { max_tokens: 4096 },
+  });
+});
+
+it('documents every variable', () => {
+  for (const [name, schema] of Object.entries(Variables.shape))
+    expect(schema.description, name).toMatch(/\.$/);
+});

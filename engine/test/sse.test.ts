@@ -1,0 +1,154 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Brain, openBrain } from '../src/brain/brain.ts';
+import { loadCatalog } from '../src/catalog/catalog.ts';
+import { parseConfig } from '../src/config.ts';
+import type { Herald } from '../src/herald/contract.ts';
+import { createApp } from '../src/http/app.ts';
+import { listen, type Server } from '../src/http/server.ts';
+import { randomId } from '../src/ids.ts';
+import { createLog } from '../src/observe/log.ts';
+import { createCoordinator } from '../src/turn/coordinator.ts';
+import { environment, KEY, temporaryFolder } from './support/engine.ts';
+import { all, events, execute, rest, textOf, until } from './support/stream.ts';
+
+/**
+ * What takes minutes in a real Engine, with short times: the same parts, wired as main.ts does, but for a model whose
+ * answer the test holds in its hands.
+ */
+let brain: Brain;
+let server: Server;
+let pieces: AsyncGenerator<string>;
+const engine = {
+  fetch: (path: string, init?: RequestInit) =>
+    fetch(server.url + path, { ...init, headers: { 'X-Engine-Key': KEY, ...init?.headers } }),
+};
+
+const herald: Herald = {
+  provider: 'demo',
+  model: 'test',
+  state: () => 'ok',
+  async *complete() {
+    yield { type: 'block_start', index: 0, block_type: 'text' };
+    let text = '';
+    for await (const piece of pieces) {
+      text += piece;
+      yield { type: 'text', index: 0, text: piece };
+    }
+    yield { type: 'block_stop', index: 0, block: { type: 'text', text } };
+    const usage = { input_tokens: 1, output_tokens: 1, cache_hit_tokens: 0 };
+    yield { type: 'finish', stop_reason: 'end_turn', usage, model: 'test' };
+  },
+};
+
+beforeAll(async () => {
+  const folder = temporaryFolder();
+  const config = parseConfig(environment(folder), folder);
+  const log = createLog('ERROR');
+  brain = await openBrain({
+    path: join(folder, 'brain.sqlite'),
+    migrations_dir: config.migrations_dir,
+    epoch: undefined,
+    key_hash: config.key.hash,
+    key_overlap: { min_s: 0, max_s: 300 },
+    replay_ttl_ms: 1_000_000,
+    now: Date.now,
+    onError: () => {},
+  });
+  const coordinator = createCoordinator({
+    brain,
+    catalog: loadCatalog(config.catalog_dir, {
+      tools: ['list_files', 'read_file'],
+      default_agent: 'assistant',
+    }),
+    herald,
+    tools: [],
+    dispatch: () => [],
+    now: Date.now,
+    newId: randomId,
+    log,
+    limits: { ...config, max_tokens: 100, replay_ttl_ms: 1_000_000 },
+  });
+  const app = createApp({
+    brain,
+    herald,
+    coordinator,
+    log,
+    now: Date.now,
+    newId: randomId,
+    uptime: () => 1,
+    heartbeat_ms: 40,
+    stalled_ms: 300,
+  });
+  server = await listen({ host: '127.0.0.1', port: 0 }, app.fetch);
+});
+
+afterAll(async () => {
+  await server.close();
+  brain.close();
+});
+
+describe('silence', () => {
+  it('is broken by heartbeats that carry the id of the last event and are not replayed', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    pieces = (async function* () {
+      yield 'a';
+      await promise;
+      yield 'b';
+    })();
+    const stream = events(await execute(engine, { task_id: 'quiet', message: 'Hm?' }));
+    const seen = await until(stream, (event) => event.type === 'heartbeat');
+    const [last, beat] = seen.slice(-2);
+    expect(last?.data.text).toBe('a');
+    expect(beat?.id).toBe(last?.id);
+    expect(beat?.data).toMatchObject({ task_id: 'quiet', turn_id: last?.data.turn_id });
+
+    const everything = events(await engine.fetch('/execute/replay?after=0&follow=true'));
+    const overAll = await until(everything, (event) => event.type === 'heartbeat');
+    expect(overAll.at(-1)?.data).toMatchObject({ task_id: null, turn_id: null });
+    resolve();
+    expect(textOf([...seen, ...(await rest(stream))])).toBe('ab');
+    await rest(everything);
+    const replayed = await all(engine.fetch('/execute/replay?after=0&task_id=quiet'));
+    expect(replayed.filter((event) => event.type === 'heartbeat')).toEqual([]);
+  });
+});
+
+describe('a client that takes nothing', () => {
+  it('holds nothing up, is cut after a while, and finds everything again', async () => {
+    const piece = 'x'.repeat(50_000);
+    const count = 400;
+    pieces = (async function* () {
+      for (let index = 0; index < count; index++) {
+        yield piece;
+        await new Promise(setImmediate);
+      }
+    })();
+    const body = JSON.stringify({ task_id: 'stuck', message: 'Pour.' });
+    const address = new URL(server.url);
+    const socket = connect(Number(address.port), address.hostname);
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write(
+      `POST /execute HTTP/1.1\r\nHost: x\r\nX-Engine-Key: ${KEY}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    // The turn ends although nobody takes its 20 MB.
+    const ended = async () => {
+      const events = await all(engine.fetch('/execute/replay?task_id=stuck&after=0&follow=true'));
+      return events.at(-1)?.data.phase;
+    };
+    await expect.poll(() => brain.conversations.exists('stuck')).toBe(true);
+    expect(await ended()).toBe('completed');
+
+    await expect
+      .poll(async () => (await (await engine.fetch('/activity')).json()) as unknown, { timeout: 10_000 })
+      .toMatchObject({ open_streams: 0 });
+    const closed = once(socket, 'close');
+    socket.resume();
+    await closed;
+    const replayed = await all(engine.fetch('/execute/replay?after=0&task_id=stuck'));
+    expect(textOf(replayed).length).toBe(piece.length * count);
+  });
+});
