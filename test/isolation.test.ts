@@ -24,19 +24,22 @@ beforeAll(async () => {
         headers: { 'X-Platform-Key': platform_api_key },
         body: { auto_provision: true },
       })
-    ).engine as Engine;
+    ).engine;
   [ada, bob] = await Promise.all([admit('ada'), admit('bob')]);
 }, 120_000);
 
 afterAll(() => orchestrator?.stop(), 30_000);
 
-async function post(url: string, request: { headers: Record<string, string>; body: object }) {
+async function post(
+  url: string,
+  request: { headers: Record<string, string>; body: object },
+): Promise<{ platform_api_key: string; engine: Engine }> {
   const response = await fetch(url, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', ...request.headers },
     body: JSON.stringify(request.body),
   });
-  return await response.json();
+  return (await response.json()) as { platform_api_key: string; engine: Engine };
 }
 
 const execute = (engine: Engine, api_key: string, message: string, task_id: string) =>
