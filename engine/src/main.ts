@@ -138,6 +138,6 @@ async function stop(signal: string): Promise<void> {
 /** The last log line says what to do. */
 function die(error: unknown): void {
   if (error instanceof StartError) log.error(error.message);
-  else log.error('The Engine broke and has to stop', { extra: errorFields(error) });
+  else log.error(`The Engine broke and has to stop: ${error}`, { extra: errorFields(error) });
   process.exit(error instanceof StartError ? error.exit_code : 1);
 }

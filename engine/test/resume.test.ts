@@ -100,6 +100,23 @@ describe('a client that leaves', () => {
     const asked = await engine.json('/activity');
     expect(asked.last_activity_at).toBe(idle.last_activity_at);
   });
+
+  it('counts the end of a turn as activity, also when nobody is there to see it', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    model.script({ steps: [{ text: 'Slow ' }, { until: promise }, { text: 'work.' }] });
+    const leaving = new AbortController();
+    const stream = events(
+      await execute(engine, { task_id: 'alone', message: 'Work.' }, { signal: leaving.signal }),
+    );
+    await until(stream, (event) => event.type === 'text_delta');
+    leaving.abort();
+    await expect.poll(() => engine.json('/activity')).toMatchObject({ open_streams: 0, in_flight_turns: 1 });
+    const left = await engine.json('/activity');
+    resolve();
+    await expect.poll(() => engine.json('/activity')).toMatchObject({ in_flight_turns: 0 });
+    const ended = await engine.json('/activity');
+    expect(Date.parse(ended.last_activity_at)).toBeGreaterThan(Date.parse(left.last_activity_at));
+  });
 });
 
 describe('an Engine that is stopped', () => {

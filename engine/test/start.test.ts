@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -8,7 +8,7 @@ import { EngineExit } from '@september/contract';
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../src/config.ts';
 import { environment, MAIN, refusedStart, startEngine, temporaryFolder } from './support/engine.ts';
-import { textOf, turn } from './support/stream.ts';
+import { all, errorOf, execute, outline, textOf, turn } from './support/stream.ts';
 
 const { migrations_dir, catalog_dir } = parseConfig(environment('/nowhere'), '/nowhere');
 
@@ -60,6 +60,12 @@ describe('an Engine that cannot start says why in one line, with its own exit co
     expect(code).toBe(EngineExit.BAD_CONFIG);
     expect(last?.message).toContain('SQLITE_DB_PATH');
     expect(readFileSync(join(folder, 'brain.sqlite'), 'utf8')).toMatch(/^Dear diary/);
+  });
+
+  it('migrations that are not there', async () => {
+    const { code, last } = await refusedStart(temporaryFolder(), { MIGRATIONS_DIR: '/no/such/folder' });
+    expect(code).toBe(EngineExit.BAD_CONFIG);
+    expect(last?.message).toContain('MIGRATIONS_DIR');
   });
 
   it('a root that is not there, or not absolute', async () => {
@@ -204,6 +210,34 @@ describe('a running Engine', () => {
     expect(await health.json()).toMatchObject({ status: 'error', subsystems: { database: 'error' } });
     await engine.stop();
   });
+
+  it.runIf(process.platform === 'linux')(
+    'survives a full disk, says so, and is well again when there is room',
+    async () => {
+      // A limit on the size of files is a disk as small as we like. Ignoring SIGXFSZ turns it into a failed write.
+      const folder = temporaryFolder();
+      const command = ['bash', '-c', 'trap "" XFSZ; ulimit -f 1500; exec "$0" "$@"', process.execPath];
+      const engine = await startEngine(folder, {}, 'Ready', command);
+      expect(outline(await turn(engine, 'before', '2 + 2')).at(-1)).toBe('thread_lifecycle completed');
+      const filler = 'x'.repeat(400_000);
+      const outcomes: string[] = [];
+      for (let message = 0; message < 8; message++) {
+        const answer = await execute(engine, { task_id: `full-${message}`, message: filler });
+        outcomes.push(answer.ok ? (outline(await all(answer)).at(-1) ?? 'cut') : await errorOf(answer));
+      }
+      expect(outcomes.at(-1)).toBe('INTERNAL_ERROR');
+      const ill = await fetch(`${engine.url}/health`);
+      expect(ill.status).toBe(503);
+      expect(await ill.json()).toMatchObject({ subsystems: { database: 'error' } });
+
+      execFileSync('prlimit', ['--pid', String(engine.process.pid), '--fsize=unlimited']);
+      expect((await fetch(`${engine.url}/health`)).status).toBe(200);
+      for (let message = 0; message < 8; message++) {
+        expect(textOf(await turn(engine, `full-${message}`, '2 + 2'))).toContain('4');
+      }
+      expect(await engine.stop()).toBe(0);
+    },
+  );
 
   it('lives on when nobody reads its output any more', async () => {
     const folder = temporaryFolder();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { createLog } from '../src/observe/log.ts';
+import type { Log } from '../src/observe/log.ts';
 import { openRoots, type Roots } from '../src/sandbox/roots.ts';
 import { defineTool, type Tool } from '../src/tools/contract.ts';
 import { createDispatch } from '../src/tools/dispatch.ts';
@@ -228,7 +228,9 @@ describe('list_files', () => {
 });
 
 describe('the dispatcher', () => {
-  const log = createLog('ERROR');
+  const logged: string[] = [];
+  const note = (message: string) => void logged.push(message);
+  const log: Log = { debug: note, info: note, warn: note, error: note, named: () => log };
   const call = (name: string, id: string, input = {}) => ({ type: 'tool_use' as const, id, name, input });
   const never = new AbortController().signal;
 
@@ -278,11 +280,19 @@ describe('the dispatcher', () => {
     );
     expect(outcomes.map((outcome) => outcome.error)).toEqual(['execution_failed', 'timeout', 'not_found']);
     expect(JSON.stringify(outcomes)).not.toContain('/home/x');
+    expect(logged).toEqual(['A tool broke']);
 
+    let started = 0;
+    const counted = tool('counted', () => {
+      started++;
+      return new Promise(() => {});
+    });
     const turn = new AbortController();
-    const patient = createDispatch(tools, { concurrency: 1, now: Date.now, log });
-    const cut = Promise.all(patient([call('hangs', 'a'), call('hangs', 'b')], turn.signal));
+    const patient = createDispatch([counted], { concurrency: 1, now: Date.now, log });
+    const cut = Promise.all(patient([call('counted', 'a'), call('counted', 'b')], turn.signal));
+    await expect.poll(() => started).toBe(1);
     turn.abort(new Error('over'));
     expect((await cut).map((outcome) => outcome.error)).toEqual(['interrupted', 'interrupted']);
+    expect(started).toBe(1);
   });
 });

@@ -36,6 +36,11 @@ export function openChannelState(db: DatabaseSync) {
       SELECT e.id FROM channel_state_snapshots e JOIN turns t ON t.turn_id = e.turn_id
       WHERE e.timestamp < ?1 AND t.ended_at < ?1 LIMIT ?2)`);
 
+  function lastId(): number {
+    const row = last.get();
+    return row === undefined ? 0 : integer(row, 'id');
+  }
+
   return {
     /** @returns the event's id. */
     insert(event: NewEvent): number {
@@ -68,15 +73,12 @@ export function openChannelState(db: DatabaseSync) {
     },
 
     /** Id of the newest event ever written, pruned or not; 0 in a new brain. */
-    lastId(): number {
-      const row = last.get();
-      return row === undefined ? 0 : integer(row, 'id');
-    },
+    lastId,
 
     /** The cursor from which a reader gets every event later than `after` (Unix milliseconds). */
     cursorAfter(after: number): number {
       const row = firstAfter.get(after);
-      return row === undefined || row.id === null ? this.lastId() : integer(row, 'id') - 1;
+      return row === undefined || row.id === null ? lastId() : integer(row, 'id') - 1;
     },
 
     /** Deletes one portion of events of turns that ended before `ended_before`. @returns whether there may be more. */

@@ -96,7 +96,7 @@ export function openEventLog(
     prune,
     read: table.read,
     lastId: table.lastId,
-    cursorAfter: (after: number) => table.cursorAfter(after),
+    cursorAfter: table.cursorAfter,
 
     /**
      * Hands an event over; it is in the brain, and with its readers, a few milliseconds later.

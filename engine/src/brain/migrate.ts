@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
+import { EngineExit } from '@september/contract';
+import { StartError, systemCode } from '../errors.ts';
 import { integer, transaction } from './sqlite.ts';
 
 /**
@@ -16,12 +18,10 @@ export class BrainMismatch extends Error {
 
 /**
  * @returns names of the migrations that ran now.
- * @throws BrainMismatch; then nothing has changed.
+ * @throws BrainMismatch, StartError; then nothing has changed.
  */
 export function migrate(db: DatabaseSync, migrations_dir: string, now: number): string[] {
-  const files = readdirSync(migrations_dir)
-    .filter((name) => /^\d{4}_\w+\.sql$/.test(name))
-    .sort();
+  const files = listMigrations(migrations_dir);
   const newest = files.length;
   const version = currentVersion(db);
   if (version > newest) {
@@ -53,6 +53,19 @@ export function migrate(db: DatabaseSync, migrations_dir: string, now: number): 
     }
   });
   return missing;
+}
+
+function listMigrations(dir: string): string[] {
+  try {
+    return readdirSync(dir)
+      .filter((name) => /^\d{4}_\w+\.sql$/.test(name))
+      .sort();
+  } catch (error) {
+    throw new StartError(
+      EngineExit.BAD_CONFIG,
+      `MIGRATIONS_DIR: ${dir} cannot be read (${systemCode(error)}).`,
+    );
+  }
 }
 
 function currentVersion(db: DatabaseSync): number {

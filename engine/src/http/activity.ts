@@ -5,8 +5,8 @@ import type { Bindings } from './bindings.ts';
 import { errorAnswers } from './errors.ts';
 import { KEY } from './security.ts';
 
-/** Who uses this Engine right now; kept by the handlers, read by the idle detector of the orchestrator (O4). */
-export type Usage = { open_streams: number; last_activity_at: number };
+/** Who is connected to this Engine; kept by the handlers, read by the idle detector of the orchestrator (O4). */
+export type Presence = { open_streams: number; last_activity_at: number };
 
 const route = createRoute({
   method: 'get',
@@ -21,15 +21,17 @@ const route = createRoute({
 
 export function activityRoute(
   app: OpenAPIHono<Bindings>,
-  parts: { coordinator: Coordinator; usage: Usage },
+  parts: { coordinator: Coordinator; presence: Presence },
 ): void {
   app.openapi(route, (c) =>
     c.json(
       {
         in_flight_turns: parts.coordinator.count(),
-        open_streams: parts.usage.open_streams,
+        open_streams: parts.presence.open_streams,
         pending_hitl: 0,
-        last_activity_at: new Date(parts.usage.last_activity_at).toISOString(),
+        last_activity_at: new Date(
+          Math.max(parts.presence.last_activity_at, parts.coordinator.lastTurnAt()),
+        ).toISOString(),
         busy_until: null,
       },
       200,

@@ -6,7 +6,7 @@ import type { Herald } from '../herald/contract.ts';
 import type { NewId } from '../ids.ts';
 import type { Log } from '../observe/log.ts';
 import type { Coordinator } from '../turn/coordinator.ts';
-import { activityRoute, type Usage } from './activity.ts';
+import { activityRoute, type Presence } from './activity.ts';
 import { rotateKeyRoute } from './admin.ts';
 import { requireKey } from './auth.ts';
 import type { Bindings } from './bindings.ts';
@@ -39,7 +39,7 @@ export type AppParts = {
 export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
   const { brain, coordinator, now } = parts;
   const log = parts.log.named('server');
-  const usage: Usage = { open_streams: 0, last_activity_at: now() };
+  const presence: Presence = { open_streams: 0, last_activity_at: now() };
   const app = new OpenAPIHono<Bindings>({ defaultHook: onInvalid });
   app.onError(onError(log));
   app.notFound((c) => {
@@ -72,17 +72,17 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
   const checkKey = requireKey(brain.keys);
   app.use((c, next) => (OPEN_PATHS.has(c.req.path) ? next() : checkKey(c, next)));
   app.use(async (c, next) => {
-    if (!OPEN_PATHS.has(c.req.path) && c.req.path !== '/activity') usage.last_activity_at = now();
+    if (!OPEN_PATHS.has(c.req.path) && c.req.path !== '/activity') presence.last_activity_at = now();
     await next();
   });
   app.use(limitBody);
 
   healthRoute(app, parts);
-  activityRoute(app, { coordinator, usage });
+  activityRoute(app, { coordinator, presence });
   executeRoutes(app, {
     brain,
     coordinator,
-    usage,
+    presence,
     now,
     log,
     heartbeat_ms: parts.heartbeat_ms ?? HEARTBEAT_MS,

@@ -2,7 +2,7 @@ import { EngineErrorBody, type FieldIssue } from '@september/contract';
 import type { Context, ErrorHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
-import type { ZodError } from 'zod';
+import type { core } from 'zod';
 import { EngineError, ERRORS } from '../errors.ts';
 import { errorFields, type Log } from '../observe/log.ts';
 import type { Bindings } from './bindings.ts';
@@ -34,10 +34,12 @@ export function onError(log: Log): ErrorHandler<Bindings> {
   };
 }
 
+type Validated = { target: string } & ({ success: true } | { success: false; error: core.$ZodError });
+
 /** Input that breaks its schema, for the validators of every route. */
-export function onInvalid(result: { success: boolean; error?: unknown; target: string }): void {
+export function onInvalid(result: Validated): void {
   if (result.success) return;
-  const issues = (result.error as ZodError).issues.map(
+  const issues = result.error.issues.map(
     (issue): FieldIssue => ({
       path: [place(result.target), ...issue.path].join('.'),
       message: issue.message,

@@ -7,7 +7,7 @@ import { errorFields, type Log } from '../observe/log.ts';
 import type { Coordinator, TurnSpan } from '../turn/coordinator.ts';
 import { StreamedEvent } from '../turn/events.ts';
 import { ExecuteRequest, TaskId } from '../turn/request.ts';
-import type { Usage } from './activity.ts';
+import type { Presence } from './activity.ts';
 import type { Bindings } from './bindings.ts';
 import { errorAnswers } from './errors.ts';
 import { KEY } from './security.ts';
@@ -20,7 +20,7 @@ import { eventStream } from './sse.ts';
 export type ExecuteParts = {
   brain: Brain;
   coordinator: Coordinator;
-  usage: Usage;
+  presence: Presence;
   now: () => number;
   log: Log;
   heartbeat_ms: number;
@@ -81,13 +81,13 @@ const replay = createRoute({
 });
 
 export function executeRoutes(app: OpenAPIHono<Bindings>, parts: ExecuteParts): void {
-  const { brain, coordinator, usage } = parts;
+  const { brain, coordinator, presence } = parts;
 
   const open = (
     c: Context<Bindings>,
     range: { cursor: number; end: () => number | null; task_id?: string; turn_id?: string },
   ) => {
-    usage.open_streams++;
+    presence.open_streams++;
     return eventStream({
       task_id: undefined,
       turn_id: undefined,
@@ -98,8 +98,8 @@ export function executeRoutes(app: OpenAPIHono<Bindings>, parts: ExecuteParts): 
       now: parts.now,
       cut: () => c.env.outgoing.destroy(),
       onClose: () => {
-        usage.open_streams--;
-        usage.last_activity_at = parts.now();
+        presence.open_streams--;
+        presence.last_activity_at = parts.now();
       },
       onError: (error) =>
         parts.log.error('A stream broke', { request_id: c.get('request_id'), extra: errorFields(error) }),

@@ -1,9 +1,11 @@
-import type { AddressInfo } from 'node:net';
-import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
+import { createAdaptorServer, type Http2Bindings, type HttpBindings } from '@hono/node-server';
 import { EngineExit } from '@september/contract';
 import { StartError, systemCode } from '../errors.ts';
 
-export type Handler = (request: Request, bindings: HttpBindings) => Response | Promise<Response>;
+export type Handler = (
+  request: Request,
+  bindings: HttpBindings | Http2Bindings,
+) => Response | Promise<Response>;
 
 export type Server = {
   /** Where it listens, e.g. `http://127.0.0.1:8000`. */
@@ -25,7 +27,7 @@ const CLOSE_MS = 2_000;
 export async function listen(address: { host: string; port: number }, first: Handler): Promise<Server> {
   let handler = first;
   const server = createAdaptorServer({
-    fetch: (request, bindings) => handler(request, bindings as HttpBindings),
+    fetch: (request, bindings) => handler(request, bindings),
   });
   const { host, port } = address;
   await new Promise<void>((resolve, reject) => {
@@ -43,7 +45,8 @@ export async function listen(address: { host: string; port: number }, first: Han
     });
     server.listen(port, host, () => resolve());
   });
-  const bound = server.address() as AddressInfo;
+  const bound = server.address();
+  if (bound === null || typeof bound === 'string') throw new Error('The server has no port');
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${bound.port}`,
     serve(next) {

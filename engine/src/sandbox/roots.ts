@@ -49,17 +49,18 @@ export async function locate(roots: Roots, path: string): Promise<{ path: string
     const real = await realpath(wanted);
     return isVisible(roots, real) ? { path: real } : outside(path);
   } catch (error) {
-    const code = systemCode(error);
-    if (code === 'EACCES' || code === 'ELOOP') return outside(path);
+    const code = systemCode(error) ?? '';
+    if (REFUSED.has(code)) return outside(path);
+    if (!MISSING.has(code)) throw error;
     return (await leadsOut(roots, wanted)) ? outside(path) : missing(path);
   }
 }
 
+/** `self` names what is open, whatever is renamed meanwhile. Only Linux has such a name; elsewhere it is the path. */
+export type Opened = { handle: FileHandle; path: string; self: string };
+
 /** Opens a file or folder inside the roots for reading. The caller closes it. */
-export async function openInside(
-  roots: Roots,
-  path: string,
-): Promise<{ handle: FileHandle; path: string } | Refusal> {
+export async function openInside(roots: Roots, path: string): Promise<Opened | Refusal> {
   const located = await locate(roots, path);
   if ('error' in located) return located;
   let handle: FileHandle;
@@ -67,18 +68,22 @@ export async function openInside(
     // NONBLOCK: opening a named pipe must not wait for a writer that never comes.
     handle = await open(located.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    return systemCode(error) === 'ENOENT' ? missing(path) : outside(path);
+    const code = systemCode(error) ?? '';
+    if (MISSING.has(code)) return missing(path);
+    if (REFUSED.has(code)) return outside(path);
+    throw error;
   }
-  const opened = await openedPath(handle.fd, located.path);
-  if (isVisible(roots, opened)) return { handle, path: opened };
+  const self = `/proc/self/fd/${handle.fd}`;
+  const opened = await readlink(self).catch(() => undefined);
+  if (opened === undefined) return { handle, path: located.path, self: located.path };
+  if (isVisible(roots, opened)) return { handle, path: opened, self };
   await handle.close();
   return outside(path);
 }
 
-/** What the kernel says is open; where it cannot be asked (no /proc), what was asked for. */
-async function openedPath(fd: number, asked: string): Promise<string> {
-  return readlink(`/proc/self/fd/${fd}`).catch(() => asked);
-}
+/** What system calls say when there is nothing, and when there is something that is not for us. */
+const MISSING = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG']);
+const REFUSED = new Set(['EACCES', 'EPERM', 'ELOOP', 'ENXIO']);
 
 /** Whether the nearest thing that exists on the way to `path` is a link to nowhere, or lies outside. */
 async function leadsOut(roots: Roots, path: string): Promise<boolean> {

@@ -44,18 +44,21 @@ export function createDispatch(
         output: `There is no tool ${call.name}. Tools: ${[...byName.keys()].join(', ')}.`,
       };
     }
+    if (turn.aborted) return INTERRUPTED;
     const late = AbortSignal.timeout(time_limit_ms);
     const signal = AbortSignal.any([turn, late]);
     try {
       return await Promise.race([tool.run(call.input, { signal }), rejectOnAbort(signal)]);
     } catch (error) {
-      if (turn.aborted) return { error: 'interrupted', output: 'The turn ended before this call did.' };
+      if (turn.aborted) return INTERRUPTED;
       if (late.aborted) return { error: 'timeout', output: `No outcome after ${time_limit_ms / 1000} s.` };
       options.log.error('A tool broke', { extra: { tool: call.name, ...errorFields(error) } });
       return { error: 'execution_failed', output: 'The tool broke unexpectedly.' };
     }
   }
 }
+
+const INTERRUPTED: ToolOutcome = { error: 'interrupted', output: 'The turn ended before this call did.' };
 
 function rejectOnAbort(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {

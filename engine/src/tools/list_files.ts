@@ -1,8 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { opendir } from 'node:fs/promises';
 import { z } from 'zod';
-import { systemCode } from '../errors.ts';
-import { locate, type Roots } from '../sandbox/roots.ts';
+import { openInside, type Roots } from '../sandbox/roots.ts';
 import { defineTool, PathInput, type Tool } from './contract.ts';
 
 /** Entries of one answer; a folder may hold millions. */
@@ -18,22 +17,24 @@ export function listFilesTool(roots: Roots): Tool {
       path: PathInput.default('.').describe('The folder.'),
     }),
     async run({ path }) {
-      const located = await locate(roots, path);
-      if ('error' in located) return located;
-      const entries: { name: string; type: string }[] = [];
-      let truncated = false;
+      const opened = await openInside(roots, path);
+      if ('error' in opened) return opened;
       try {
-        for await (const entry of await opendir(located.path)) {
+        if (!(await opened.handle.stat()).isDirectory()) {
+          return { error: 'invalid_input', output: `${path} is not a folder.` };
+        }
+        const entries: { name: string; type: string }[] = [];
+        let truncated = false;
+        for await (const entry of await opendir(opened.self)) {
           truncated = entries.length === MAX_ENTRIES;
           if (truncated) break;
           entries.push({ name: entry.name, type: typeOf(entry) });
         }
-      } catch (error) {
-        if (systemCode(error) !== 'ENOTDIR') throw error;
-        return { error: 'invalid_input', output: `${path} is not a folder.` };
+        entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+        return { output: { path: opened.path, entries, truncated } };
+      } finally {
+        await opened.handle.close();
       }
-      entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-      return { output: { path: located.path, entries, truncated } };
     },
   });
 }

@@ -28,6 +28,8 @@ export type Coordinator = {
   /** The turn, running or ended not long ago, that was started with this key (E5). @throws EngineError `INVALID_REQUEST` when it was asked something else. */
   withKey(request: ExecuteRequest, idempotency_key: string): TurnSpan | undefined;
   count(): number;
+  /** When a turn last started or ended, Unix milliseconds. */
+  lastTurnAt(): number;
   draining(): boolean;
   /** No new turns; those in flight get `grace_ms`, then are aborted and recorded. Resolves when none is left. */
   drain(grace_ms: number): Promise<void>;
@@ -70,6 +72,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
   const { brain, catalog, herald, limits, log, now, newId } = parts;
   const slots = new Map<string, Slot>();
   let draining = false;
+  let last_turn_at = now();
 
   function start(request: ExecuteRequest, idempotency_key: string | undefined): TurnSpan {
     const { task_id } = request;
@@ -105,6 +108,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       done: Promise.resolve(),
     };
     slots.set(task_id, slot);
+    last_turn_at = now();
 
     const turn = async () => {
       const context = buildContext({
@@ -158,6 +162,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       stopDeadline();
       slot.last_event_id = brain.events.lastId();
       slots.delete(task_id);
+      last_turn_at = now();
       brain.events.wake(task_id);
       log.info('Execution ended', { task_id, extra: { turn_id, outcome, duration_ms: now() - started } });
     }
@@ -182,6 +187,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       return slots.get(request.task_id)?.turn_id === turn.turn_id ? slots.get(request.task_id) : turn;
     },
     count: () => slots.size,
+    lastTurnAt: () => last_turn_at,
     draining: () => draining,
 
     async drain(grace_ms) {

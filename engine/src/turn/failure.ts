@@ -11,7 +11,7 @@ export function turnFailure(error: unknown, log: Log, task_id: string): EngineEr
   if (error instanceof HeraldError) {
     log.warn('The model call failed', {
       task_id,
-      extra: { code: error.code, ...error.details, ...errorFields(error) },
+      extra: { code: error.code, error: error.message, ...error.details },
     });
     return new EngineError(error.code, error.message, error.details);
   }

@@ -62,8 +62,9 @@ export async function startEngine(
   folder: string,
   extra: Record<string, string> = {},
   ready_message = 'Ready',
+  command = [process.execPath],
 ): Promise<Engine> {
-  const child = spawnEngine(folder, extra);
+  const child = spawnEngine(folder, extra, command);
   const engine = follow(child);
   const ready = await Promise.race([
     engine.logged((line) => line.message === ready_message),
@@ -101,8 +102,12 @@ export async function refusedStart(
   return { code: child.exitCode, last: logs.at(-1) };
 }
 
-function spawnEngine(folder: string, extra: Record<string, string>): ChildProcess {
-  const child = spawn(process.execPath, [MAIN], {
+function spawnEngine(
+  folder: string,
+  extra: Record<string, string>,
+  [program = process.execPath, ...parameters]: string[] = [],
+): ChildProcess {
+  const child = spawn(program, [...parameters, MAIN], {
     cwd: folder,
     env: environment(folder, extra),
     stdio: ['ignore', 'pipe', 'pipe'],
