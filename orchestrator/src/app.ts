@@ -32,7 +32,7 @@ export type Orchestrator = {
   /**
    * Stops serving; what operations leave unfinished the next start takes up. Engines go on, unless
    * `stop_engines_within_ms` gives them that long to end; in the registry they stay `running`, so that the
-   * next start brings them up again.
+   * next start brings them up again. Asked again it waits for the same end.
    */
   close(options?: { stop_engines_within_ms?: number }): Promise<void>;
 };
@@ -85,18 +85,23 @@ export async function startOrchestrator(options: {
     const app = createApp({ db, lifecycle, default_version, log, admin_key, master_keys });
     const server = await listen(app, config.host, config.port);
     log.info({ url: server.url }, 'orchestrator listens');
+    const close = async (stop_engines_within_ms: number | undefined) => {
+      await Promise.all([server.close(), release()]);
+      if (stop_engines_within_ms !== undefined) {
+        const standing = await backend.list();
+        const grace_s = stop_engines_within_ms / 1000;
+        await Promise.all(standing.map(({ engine_id }) => backend.stop(engine_id, grace_s)));
+      }
+      await end();
+      log.info('orchestrator ended');
+    };
+    let closed: Promise<void> | undefined;
     return {
       url: server.url,
       db,
-      async close({ stop_engines_within_ms } = {}) {
-        await Promise.all([server.close(), release()]);
-        if (stop_engines_within_ms !== undefined) {
-          const standing = await backend.list();
-          const grace_s = stop_engines_within_ms / 1000;
-          await Promise.all(standing.map(({ engine_id }) => backend.stop(engine_id, grace_s)));
-        }
-        await end();
-        log.info('orchestrator ended');
+      close({ stop_engines_within_ms } = {}) {
+        closed ??= close(stop_engines_within_ms);
+        return closed;
       },
     };
   } catch (error) {

@@ -13,11 +13,15 @@ import { runDevelopment } from './development/run.ts';
 import { createLog } from './observe/log.ts';
 import { EmbeddedPostgresError } from './registry/embedded_postgres.ts';
 
-try {
-  const { stop } = await start();
-  process.once('SIGINT', () => void stop().then(() => process.exit(0)));
-  process.once('SIGTERM', () => void stop().then(() => process.exit(0)));
-} catch (error) {
+const running = start();
+const end = () => {
+  running.then(({ stop }) => stop()).then(() => process.exit(0), fail);
+};
+process.once('SIGINT', end);
+process.once('SIGTERM', end);
+running.catch(fail);
+
+function fail(error: unknown): never {
   const forPeople = [ConfigError, StartError, CannotStart, EmbeddedPostgresError];
   console.error(forPeople.some((kind) => error instanceof kind) ? (error as Error).message : error);
   process.exit(1);

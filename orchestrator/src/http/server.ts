@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { getRequestListener } from '@hono/node-server';
 import { ERRORS, OrchestratorError } from '../errors.ts';
@@ -21,7 +21,10 @@ export async function listen(app: App, host: string, port: number): Promise<Serv
       return Response.json({ error: { code, message } }, { status: ERRORS[code].status });
     },
   });
+  const unanswered = new Set<ServerResponse>();
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+    unanswered.add(response);
+    response.once('close', () => unanswered.delete(response));
     void listener(request, response);
   });
   server.listen(port, host);
@@ -34,7 +37,8 @@ export async function listen(app: App, host: string, port: number): Promise<Serv
     async close() {
       const closed = once(server, 'close');
       server.close();
-      server.closeIdleConnections();
+      // Else a client keeps its connection after the answer, and we would wait for nothing.
+      for (const response of unanswered) if (!response.headersSent) response.setHeader('Connection', 'close');
       const limit = new AbortController();
       await Promise.race([closed, delay(DRAIN_MS, undefined, { signal: limit.signal })]);
       limit.abort();

@@ -1,4 +1,4 @@
-import { readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { findByArgument } from '../../src/backends/process.ts';
@@ -15,7 +15,12 @@ const processesOf = async (engine_id: string) =>
 async function killable() {
   const env = await testEnvironment();
   const child = await startChildOrchestrator(env);
-  onTestFinished(() => child.kill());
+  onTestFinished(async () => {
+    await child.kill();
+    for (const engine_id of await readdir(join(env.ORCH_DATA_DIR, 'engines')).catch(() => [])) {
+      for (const pid of await processesOf(engine_id)) process.kill(pid, 'SIGKILL');
+    }
+  });
   const key = await registerProduct(child.call);
   return { env, child, key };
 }
@@ -163,7 +168,6 @@ describe('at the start', () => {
     const before = await processesOf(engine.engine_id);
     const record = join(env.ORCH_DATA_DIR, 'engines', engine.engine_id, 'process.json');
     await rm(record);
-    const { mkdir } = await import('node:fs/promises');
     await mkdir(record);
     const next = await startTestOrchestrator(env);
     expect((await next.call('GET', '/engines/ada', { key })).body.status).toBe('running');

@@ -1,10 +1,11 @@
 /** A whole orchestrator for tests: real HTTP, real PostgreSQL, and the stand-in program where engines go. */
 import { randomInt } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { type Orchestrator, startOrchestrator } from '../../src/app.ts';
+import { findByArgument } from '../../src/backends/process.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { createLog } from '../../src/observe/log.ts';
 import { createDatabase } from './database.ts';
@@ -95,6 +96,10 @@ export async function startTestOrchestrator(
   });
   const end = async () => {
     await orchestrator.close({ stop_engines_within_ms: 200 });
+    // A test may have closed it before, and left its engines.
+    for (const engine_id of await readdir(join(config.data_dir, 'engines')).catch(() => [])) {
+      for (const { pid } of await findByArgument(`--engine=${engine_id}/`)) process.kill(pid, 'SIGKILL');
+    }
     await rm(config.data_dir, { recursive: true, force: true });
   };
   if (!options.outliveTest) onTestFinished(end);
