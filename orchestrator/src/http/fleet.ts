@@ -9,15 +9,16 @@ import { answers, EngineSummary, STATUSES, summarize } from './schemas.ts';
 const MAX_LIMIT = 1000;
 const MAX_OFFSET = 2_147_483_647;
 
-/** A whole number in a query. Source of the wording: what a caller needs in order to correct it. */
-function queryInteger(min: number, max: number) {
+/** A whole number in a query. */
+function queryInteger(min: number, max: number, byDefault: number) {
   const message = `must be a whole number from ${min} to ${max}`;
   return z
     .string()
     .regex(/^\d{1,10}$/, message)
     .transform(Number)
     .refine((value) => value >= min && value <= max, message)
-    .openapi({ type: 'integer', minimum: min, maximum: max });
+    .default(byDefault)
+    .openapi({ type: 'integer', minimum: min, maximum: max, default: byDefault });
 }
 
 const listRoute = createRoute({
@@ -29,8 +30,8 @@ const listRoute = createRoute({
   request: {
     query: z.object({
       status: z.enum(STATUSES).optional(),
-      limit: queryInteger(1, MAX_LIMIT).default(100),
-      offset: queryInteger(0, MAX_OFFSET).default(0),
+      limit: queryInteger(1, MAX_LIMIT, 100),
+      offset: queryInteger(0, MAX_OFFSET, 0),
     }),
   },
   responses: answers(

@@ -1,42 +1,11 @@
-import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { openDb, violates } from '../../src/registry/db.ts';
 import { until } from '../support/wait.ts';
-
-/** A wire to PostgreSQL that can be cut. */
-async function wire() {
-  const target = new URL(inject('postgresUrl'));
-  const [host, port] = [target.hostname, Number(target.port)];
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    const upstream = connect(port, host);
-    for (const end of [socket, upstream]) {
-      sockets.add(end);
-      end.on('error', () => {});
-      end.on('close', () => [socket, upstream].map((both) => both.destroy()));
-    }
-    socket.pipe(upstream).pipe(socket);
-  });
-  const listen = (port: number) => once(server.listen(port, '127.0.0.1'), 'listening');
-  await listen(0);
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  target.hostname = '127.0.0.1';
-  target.port = String(address.port);
-  const cut = async () => {
-    const closed = once(server, 'close');
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    await closed;
-  };
-  onTestFinished(() => cut().catch(() => {}));
-  return { url: target.href, cut, mend: () => listen(address.port) };
-}
+import { wireTo } from '../support/wire.ts';
 
 describe('the database', () => {
   it('that cannot be reached is NOT_READY, idle and in the middle of a statement, and then it is back', async () => {
-    const { url, cut, mend } = await wire();
+    const { url, cut, mend } = await wireTo(inject('postgresUrl'));
     const broken: Error[] = [];
     const db = openDb(url, (error) => broken.push(error));
     onTestFinished(() => db.end());
