@@ -11,9 +11,10 @@ import { LOG_LEVELS, type LogLevel } from './observe/log.ts';
 /**
  * The Engine's whole configuration: environment variables, read once, here (E1, E28).
  *
- * A configuration that is half right is worse than none: an Engine that guesses a provider or ignores a typo fails at
- * the first message of a user, far from who set it. So every value is checked before anything starts, all problems are
- * told at once, and each names its variable and what to do. Source: operations, "Environment variables".
+ * A configuration that is half right is worse than none: an Engine that guesses a provider or ignores a typo
+ * fails at the first message of a user, far from who set it. So every value is checked before anything
+ * starts, all problems are told at once, and each names its variable and what to do. Source: operations,
+ * "Environment variables".
  */
 
 const integer = (min: number, max: number) =>
@@ -112,12 +113,11 @@ export const Variables = z.object({
 });
 
 type Values = z.infer<typeof Variables>;
-export type Provider = 'anthropic' | 'openai' | 'gemini' | 'demo';
 
 export type Config = {
   key: { hash: string; min_overlap_s: number; max_overlap_s: number };
   model: {
-    provider: Provider;
+    provider: 'anthropic' | 'openai' | 'gemini' | 'demo';
     model: string;
     api_key?: string;
     base_url?: string;
@@ -238,9 +238,9 @@ function rangeProblems(values: Values): string[] {
 type ModelChoice = { choice: Omit<Config['model'], 'max_tokens'>; warnings: string[] } | { problem: string };
 
 /**
- * Which model answers. The rule: never a provider nobody asked for. A key of another provider than the chosen one is
- * taken for a mistake and named, not for a wish; the offline `demo` stands in only where no key at all is set, and
- * never in production (E1, E2).
+ * Which model answers. The rule: never a provider nobody asked for. A key of another provider than the chosen
+ * one is taken for a mistake and named, not for a wish; the offline `demo` stands in only where no key at all
+ * is set, and never in production (E1, E2).
  */
 function chooseModel(values: Values): ModelChoice {
   const production = values.NODE_ENV === 'production';

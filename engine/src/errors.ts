@@ -1,8 +1,8 @@
 import type { EngineErrorBody } from '@september/contract';
 
 /**
- * Every error an Engine can answer, once. `status` is null where the code only ever comes inside a stream, whose HTTP
- * status is already 200. `retry` is the advice the documents print. Source: engine-api, "Errors".
+ * Every error an Engine can answer, once. `status` is null where the code only ever comes inside a stream,
+ * whose HTTP status is already 200. `retry` is the advice the documents print. Source: engine-api, "Errors".
  */
 export const ERRORS = {
   INVALID_REQUEST: { status: 400, retry: 'no, fix the request' },

@@ -1,8 +1,9 @@
 import { enableCompileCache } from 'node:module';
 
 /**
- * The whole Engine on one screen: read, check, open, listen, drain. Start it by hand with `node engine/src/main.ts`; why
- * it did not start is its last log line and its exit code (contract, `EngineExit`). Source: engine-runtime, "Components".
+ * The whole Engine on one screen: read, check, open, listen, drain. Start it by hand with `node
+ * engine/src/main.ts`; why it did not start is its last log line and its exit code (contract, `EngineExit`).
+ * Source: engine-runtime, "Components".
  */
 
 if (Number.parseInt(process.versions.node, 10) < 24) {
@@ -84,7 +85,7 @@ async function start(): Promise<void> {
 
   const { loadCatalog } = await import('./catalog/catalog.ts');
   const catalog = loadCatalog(config.catalog_dir, {
-    tools: tools.map((tool) => tool.name),
+    tools: tools.map((tool) => tool.definition.name),
     default_agent: config.default_agent,
   });
 

@@ -4,16 +4,16 @@
  */
 
 /**
- * A model's blocks may carry a `signature`: the provider's own proofs (of its reasoning, mostly) as opaque JSON
- * that goes back unchanged with the next call. Herald writes it and reads it; nobody else looks inside.
+ * A model's blocks may carry a `signature`: the provider's own proofs (of its reasoning, mostly) as opaque
+ * JSON that goes back unchanged with the next call. Herald writes it and reads it; nobody else looks inside.
  */
 export type TextBlock = { type: 'text'; text: string; signature?: string };
 
 export type ThinkingBlock = { type: 'thinking'; text: string; signature?: string };
 
 /**
- * `invalid_input` is what the model sent when that was not a JSON object; then `input` is empty and the call is
- * answered with a result whose `error` is `invalid_input`, never run.
+ * `invalid_input` is what the model sent when that was not a JSON object; then `input` is empty and the call
+ * is answered with a result whose `error` is `invalid_input`, never run.
  */
 export type ToolUseBlock = {
   type: 'tool_use';

@@ -27,6 +27,9 @@ describe('bad input to POST /execute', () => {
     ['no task_id', { message: 'm' }, 'body.task_id'],
     ['an empty message', { ...ok, message: '' }, 'body.message'],
     ['a message of another type', { ...ok, message: 7 }, 'body.message'],
+    ['a message of nothing a model takes', { ...ok, message: ' \0\n' }, 'body.message'],
+    ['an endless agent', { ...ok, agent: 'a'.repeat(1000) }, 'body.agent'],
+    ['metadata that is a document', { ...ok, metadata: { text: 'x'.repeat(70_000) } }, 'body.metadata'],
     ['an empty task_id', { ...ok, task_id: '' }, 'body.task_id'],
     ['a task_id of another type', { ...ok, task_id: { a: 1 } }, 'body.task_id'],
     ['a task_id with NUL', { ...ok, task_id: 'a\0b' }, 'body.task_id'],
@@ -58,6 +61,13 @@ describe('bad input to POST /execute', () => {
     ['an empty body', { headers: json, body: '' }],
     ['no body', { headers: json }],
     ['another content type', { headers: { 'Content-Type': 'text/plain' }, body: JSON.stringify(ok) }],
+    [
+      'metadata nested without end',
+      {
+        headers: json,
+        body: `{"message":"m","task_id":"t","metadata":{"a":${'['.repeat(1e6)}${']'.repeat(1e6)}}}`,
+      },
+    ],
     ['a form', { body: new URLSearchParams({ message: 'm', task_id: 't' }) }],
     ['bytes that are no text', { headers: json, body: new Uint8Array([0xff, 0xfe, 0x00]) }],
     [

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Brain, openBrain } from '../src/brain/brain.ts';
 import { parseConfig } from '../src/config.ts';
@@ -7,6 +8,7 @@ import { createLog } from '../src/observe/log.ts';
 import type { Answer } from '../src/turn/record.ts';
 import { openTurn, turnRecord } from '../src/turn/record.ts';
 import { endLeftTurns } from '../src/turn/recover.ts';
+import { safeText } from '../src/turn/text.ts';
 import { environment, temporaryFolder } from './support/engine.ts';
 
 const open: Brain[] = [];
@@ -15,7 +17,7 @@ afterEach(() => {
 });
 
 /** A brain on its own, as the Engine opens it. */
-async function brainIn(folder: string): Promise<Brain> {
+async function brainIn(folder: string, now = Date.now): Promise<Brain> {
   const config = parseConfig(environment(folder), folder);
   const brain = await openBrain({
     path: join(folder, 'brain.sqlite'),
@@ -24,7 +26,7 @@ async function brainIn(folder: string): Promise<Brain> {
     key_hash: config.key.hash,
     key_overlap: { min_s: 0, max_s: 300 },
     replay_ttl_ms: 60_000,
-    now: Date.now,
+    now,
     onError: (error) => {
       throw error;
     },
@@ -93,23 +95,50 @@ describe('a turn that was cut off', () => {
 });
 
 describe('the event log', () => {
-  it('never gives an id twice, also after everything was pruned', async () => {
+  it('prunes what has outlived its time, keeps what runs, and never gives an id twice', async () => {
     const folder = temporaryFolder();
-    const brain = await brainIn(folder);
-    openTurn(parts(brain), opening('task', 'turn-1'));
-    turnRecord(parts(brain), { task_id: 'task', turn_id: 'turn-1' }).complete({ ...answer, content: [] });
-    const last = brain.events.lastId();
-    expect(last).toBe(3);
-    const later = { ...parts(brain), now: () => Date.now() + 120_000 };
-    openTurn(later, opening('task', 'turn-2'));
-    turnRecord(later, { task_id: 'task', turn_id: 'turn-2' }).complete({ ...answer, content: [] });
+    let time = 1_000_000;
+    const brain = await brainIn(folder, () => time);
+    const timed = { ...parts(brain), now: () => time };
+    const record = (turn_id: string) => turnRecord(timed, { task_id: turn_id, turn_id });
+    const ids = () => brain.events.read(0, Number.MAX_SAFE_INTEGER).map((event) => event.id);
+    for (const turn_id of ['ended', 'running']) openTurn(timed, opening(turn_id, turn_id));
+    record('ended').complete({ ...answer, content: [] });
+    expect(ids()).toEqual([1, 2, 3, 4]);
+
+    time += 60_000;
+    brain.events.prune();
+    expect(ids()).toEqual([1, 2, 3, 4]);
+    time += 1;
+    brain.events.prune();
+    expect(ids()).toEqual([2]);
+    record('running').complete({ ...answer, content: [] });
+    time += 60_001;
+    brain.events.prune();
+    expect(ids()).toEqual([]);
     brain.close();
     open.pop();
 
-    const again = await brainIn(folder);
+    const again = await brainIn(folder, () => time);
     expect(again.events.lastId()).toBe(6);
-    expect(again.events.read(0, Number.MAX_SAFE_INTEGER).map((event) => event.id)).toEqual([
-      1, 2, 3, 4, 5, 6,
-    ]);
+    expect(openTurn({ ...parts(again), now: () => time }, opening('next', 'next'))).toBe(7);
+  });
+});
+
+describe('text from outside', () => {
+  it('is well-formed and without control characters after mending, and mended once for all', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 0xffff })), (units) => {
+        const mended = safeText(String.fromCharCode(...units));
+        expect(mended.isWellFormed()).toBe(true);
+        expect(mended).not.toMatch(/[^\P{Cc}\t\n\r\u0080-\u009f]/u);
+        expect(safeText(mended)).toBe(mended);
+      }),
+    );
+  });
+
+  it('keeps everything a person can type', () => {
+    const typed = 'Tab\there, line\nbreak, Ω漢字 👩‍👩‍👧 مرحبا';
+    expect(safeText(typed)).toBe(typed);
   });
 });

@@ -15,8 +15,8 @@ import { environment, KEY, temporaryFolder } from './support/engine.ts';
 import { all, events, execute, rest, textOf, until } from './support/stream.ts';
 
 /**
- * What takes minutes in a real Engine, with short times: the same parts, wired as main.ts does, but for a model whose
- * answer the test holds in its hands.
+ * What takes minutes in a real Engine, with short times: the same parts, wired as main.ts does, but for a
+ * model whose answer the test holds in its hands.
  */
 let brain: Brain;
 let server: Server;

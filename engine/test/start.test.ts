@@ -214,9 +214,10 @@ describe('a running Engine', () => {
   it.runIf(process.platform === 'linux')(
     'survives a full disk, says so, and is well again when there is room',
     async () => {
-      // A limit on the size of files is a disk as small as we like. Ignoring SIGXFSZ turns it into a failed write.
+      // A limit on the size of files is a disk as small as we like. Ignoring SIGXFSZ turns it into a failed
+      // write.
       const folder = temporaryFolder();
-      const command = ['bash', '-c', 'trap "" XFSZ; ulimit -f 1500; exec "$0" "$@"', process.execPath];
+      const command = ['bash', '-c', 'trap "" XFSZ; ulimit -S -f 1500; exec "$0" "$@"', process.execPath];
       const engine = await startEngine(folder, {}, 'Ready', command);
       expect(outline(await turn(engine, 'before', '2 + 2')).at(-1)).toBe('thread_lifecycle completed');
       const filler = 'x'.repeat(400_000);

@@ -57,6 +57,18 @@ describe('read_file sees what is inside the roots', () => {
   );
 });
 
+it('a root can be named by the link an operator gave it', async () => {
+  const link = join(folder, 'linked-root');
+  symlinkSync(join(folder, 'root'), link);
+  const linked = openRoots({ paths: [link], own: false }, join(folder, 'second', 'brain.sqlite'));
+  const tool = readFileTool(linked);
+  expect((await tool.run({ path: join(link, 'in.txt') }, context)).output).toMatchObject({ text: 'inside' });
+  expect((await tool.run({ path: join(link, 'file-link') }, context)).error).toBe('permission_denied');
+  expect((await tool.run({ path: `${link}/../outside/secret.txt` }, context)).error).toBe(
+    'permission_denied',
+  );
+});
+
 describe('nothing leads out', () => {
   it.each([
     '..',
@@ -82,7 +94,7 @@ describe('nothing leads out', () => {
   ])('%s', async (path) => {
     for (const tool of [read, list]) {
       const outcome = await tool.run({ path }, context);
-      expect(outcome.error, tool.name).toBe('permission_denied');
+      expect(outcome.error, tool.definition.name).toBe('permission_denied');
       expect(JSON.stringify(outcome)).not.toContain('secret"');
     }
   });

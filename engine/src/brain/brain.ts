@@ -13,9 +13,9 @@ import { migrate } from './migrate.ts';
 import { openTurns, type Turns } from './turns.ts';
 
 /**
- * The brain: one SQLite file, everything an Engine must not forget. Opened once, written by this process only.
- * The order below matters: nobody else may hold it, nobody newer may have held it, and only then is it changed.
- * Source: engine-runtime, "Brain".
+ * The brain: one SQLite file, everything an Engine must not forget. Opened once, written by this process
+ * only. The order below matters: nobody else may hold it, nobody newer may have held it, and only then is it
+ * changed. Source: engine-runtime, "Brain".
  */
 export type Brain = {
   conversations: Conversations;
@@ -49,8 +49,9 @@ const BUSY_TIMEOUT_MS = 5_000;
 const PURGE_INTERVAL_MS = 10_000;
 
 /**
- * @throws StartError when the brain is held by another process or by a newer epoch, or cannot be made; BrainMismatch when
- *   its schema is not ours. The lock then stays held until the process ends, which is what the caller wants.
+ * @throws StartError when the brain is held by another process or by a newer epoch, or cannot be made;
+ *   BrainMismatch when its schema is not ours. The lock then stays held until the process ends, which is what
+ *   the caller wants.
  */
 export async function openBrain(options: BrainOptions): Promise<Brain> {
   makeFolder(options.path);

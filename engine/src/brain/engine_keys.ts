@@ -5,10 +5,10 @@ import { integerOrNull, text, textOrNull } from './sqlite.ts';
 /**
  * Which keys open this Engine, and for how long (E12, O8).
  *
- * A key is changed while clients use it, so for a while there are two: until `old_valid_until` both work; until
- * `old_purged_at` the old one is told that it has been replaced; then it is unknown. The brain keeps the hashes,
- * because a rotation made while running must survive a restart with the old environment: only an `ENGINE_KEY_HASH`
- * *other than at the previous boot* counts as a wish to rotate.
+ * A key is changed while clients use it, so for a while there are two: until `old_valid_until` both work;
+ * until `old_purged_at` the old one is told that it has been replaced; then it is unknown. The brain keeps
+ * the hashes, because a rotation made while running must survive a restart with the old environment: only an
+ * `ENGINE_KEY_HASH` *other than at the previous boot* counts as a wish to rotate.
  */
 export type KeyVerdict = 'valid' | 'rotation_pending' | 'invalid';
 

@@ -4,9 +4,9 @@ import { StartError } from '../errors.ts';
 import { integerOrNull } from './sqlite.ts';
 
 /**
- * The fence (O22). An orchestrator that starts an Engine anew may not know for sure that the old one is gone: it may
- * sit on a host that cannot be reached, and come back. Each start therefore has a higher number; the brain remembers
- * the highest that held it, and a lower one is turned away before it has changed anything.
+ * The fence (O22). An orchestrator that starts an Engine anew may not know for sure that the old one is gone:
+ * it may sit on a host that cannot be reached, and come back. Each start therefore has a higher number; the
+ * brain remembers the highest that held it, and a lower one is turned away before it has changed anything.
  */
 
 /** @throws StartError `STALE_EPOCH`. Reads only. Without an epoch of our own there is no fence (E28). */

@@ -5,13 +5,14 @@ import { transaction } from './sqlite.ts';
 /**
  * The one way by which events get out: into the brain first, to readers from there.
  *
- * The problem: an event that a client has seen must still be there after `kill -9`, or replay has a gap; but a
- * transaction per streamed word costs a disk flush per word. And a client that reads slowly, or not at all, must cost
- * neither memory nor the turn's time.
+ * The problem: an event that a client has seen must still be there after `kill -9`, or replay has a gap; but
+ * a transaction per streamed word costs a disk flush per word. And a client that reads slowly, or not at all,
+ * must cost neither memory nor the turn's time.
  *
- * The rule: appended events wait a few milliseconds and are committed together; only then do readers hear of them.
- * Readers are told *that* there is something, never *what*: each keeps a cursor and reads from the table when it is
- * ready for more. So a slow reader is just a cursor that lags, and replay, attach and the first stream are one thing.
+ * The rule: appended events wait a few milliseconds and are committed together; only then do readers hear of
+ * them. Readers are told *that* there is something, never *what*: each keeps a cursor and reads from the
+ * table when it is ready for more. So a slow reader is just a cursor that lags, and replay, attach and the
+ * first stream are one thing.
  */
 
 /** Events are gathered this long before the disk flush they share. */
@@ -41,10 +42,11 @@ export function openEventLog(
   const pruning = setInterval(() => prune(), PRUNE_INTERVAL_MS).unref();
 
   /**
-   * Commits everything that waits, then `events`, and `change` in the same transaction: what a turn says and what it
-   * leaves in the history are in the file together or not at all.
+   * Commits everything that waits, then `events`, and `change` in the same transaction: what a turn says and
+   * what it leaves in the history are in the file together or not at all.
    * @returns the ids of `events`.
-   * @throws whatever SQLite says, e.g. that the disk is full; `events` and `change` are then undone, what waited waits on.
+   * @throws whatever SQLite says, e.g. that the disk is full; `events` and `change` are then undone, what
+   *   waited waits on.
    */
   function commit(events: NewEvent[], change?: (ids: number[]) => void): number[] {
     clearTimeout(timer);
@@ -100,8 +102,8 @@ export function openEventLog(
 
     /**
      * Hands an event over; it is in the brain, and with its readers, a few milliseconds later.
-     * @throws when the brain cannot be written: after a failed group every append commits by itself, so the writer
-     *   learns of it and nothing piles up in memory.
+     * @throws when the brain cannot be written: after a failed group every append commits by itself, so the
+     *   writer learns of it and nothing piles up in memory.
      */
     append(event: NewEvent): void {
       if (failed || pending.length >= GROUP_COMMIT_EVENTS) {
@@ -113,8 +115,9 @@ export function openEventLog(
     },
 
     /**
-     * Waits for events of `task_id` (or of any task): true when there may be some, false after `timeout_ms` or when
-     * `signal` aborts. Call it in the same tick as the read that found nothing, so that none slips between.
+     * Waits for events of `task_id` (or of any task): true when there may be some, false after `timeout_ms`
+     * or when `signal` aborts. Call it in the same tick as the read that found nothing, so that none slips
+     * between.
      */
     changed(task_id: string | undefined, timeout_ms: number, signal: AbortSignal): Promise<boolean> {
       return new Promise((resolve) => {

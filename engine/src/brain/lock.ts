@@ -6,10 +6,11 @@ import { StartError } from '../errors.ts';
 /**
  * One process per brain.
  *
- * Two Engines on one file would both think a task is free and both write its history. A pid file does not help: it
- * outlives `kill -9`. So the brain has a companion file, `<brain>.lock`, itself an SQLite file that stays empty, on
- * which the holder keeps an exclusive transaction open: that is a lock of the operating system, which ends with the
- * process however it ends. Not on the brain itself, so that people can still read it while the Engine runs.
+ * Two Engines on one file would both think a task is free and both write its history. A pid file does not
+ * help: it outlives `kill -9`. So the brain has a companion file, `<brain>.lock`, itself an SQLite file that
+ * stays empty, on which the holder keeps an exclusive transaction open: that is a lock of the operating
+ * system, which ends with the process however it ends. Not on the brain itself, so that people can still read
+ * it while the Engine runs.
  */
 export type BrainLock = { release(): void };
 

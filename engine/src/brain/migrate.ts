@@ -6,9 +6,9 @@ import { StartError, systemCode } from '../errors.ts';
 import { integer, transaction } from './sqlite.ts';
 
 /**
- * Brings a brain's schema up to this Engine's: the numbered files of `migrations/`, in order, each once, all missing
- * ones in a single transaction, so that a brain is never left between two versions. A file is never edited after it
- * landed. Source: engine-runtime, "Brain".
+ * Brings a brain's schema up to this Engine's: the numbered files of `migrations/`, in order, each once, all
+ * missing ones in a single transaction, so that a brain is never left between two versions. A file is never
+ * edited after it landed. Source: engine-runtime, "Brain".
  */
 
 /** The brain cannot be brought to this Engine's schema: it is from a newer Engine, or a migration failed. */

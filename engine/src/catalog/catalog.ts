@@ -5,8 +5,9 @@ import { z } from 'zod';
 import { StartError, systemCode } from '../errors.ts';
 
 /**
- * The catalog: what an Engine is, as data. Read-only, checked as a whole before anything uses it. Unknown fields are
- * refused: a misspelt one would otherwise be a setting that silently does nothing. Source: engine-runtime, "Catalog".
+ * The catalog: what an Engine is, as data. Read-only, checked as a whole before anything uses it. Unknown
+ * fields are refused: a misspelt one would otherwise be a setting that silently does nothing. Source:
+ * engine-runtime, "Catalog".
  */
 const AgentFile = z.strictObject({
   name: z.string().min(1),

@@ -4,8 +4,9 @@ import { EngineError } from '../errors.ts';
 import type { Bindings } from './bindings.ts';
 
 /**
- * The key check. Stands before everything else, also before the body is read and before an unknown route is told apart
- * from a known one: without the key an Engine tells nothing. Source: engine-api, "Authentication and key rotation".
+ * The key check. Stands before everything else, also before the body is read and before an unknown route is
+ * told apart from a known one: without the key an Engine tells nothing. Source: engine-api, "Authentication
+ * and key rotation".
  */
 export function requireKey(keys: EngineKeys): MiddlewareHandler<Bindings> {
   return async (c, next) => {

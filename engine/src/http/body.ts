@@ -9,9 +9,10 @@ const MAX_BODY_BYTES = 8 * 1024 * 1024;
 const MAX_DISCARDED_BYTES = 64 * 1024 * 1024;
 
 /**
- * Refuses bodies that are too large, in a way the client can read: one that is answered and cut off while it still
- * sends sees a broken connection instead of the answer, and the next request on that connection fails with it. So the
- * rest is taken and thrown away, without ever holding it. Works by what comes, as a length may not be declared.
+ * Refuses bodies that are too large, in a way the client can read: one that is answered and cut off while it
+ * still sends sees a broken connection instead of the answer, and the next request on that connection fails
+ * with it. So the rest is taken and thrown away, without ever holding it. Works by what comes, as a length
+ * may not be declared.
  */
 export const limitBody: MiddlewareHandler<Bindings> = async (c, next) => {
   const declared = c.req.header('content-length');

@@ -8,11 +8,11 @@ import { errorFields, type Log } from '../observe/log.ts';
 import type { Bindings } from './bindings.ts';
 
 /**
- * Turns a failure into its answer: status and shape from the catalogue, and no more than the catalogue allows to be
- * said. Source: engine-api, "Errors".
+ * Turns a failure into its answer: status and shape from the catalogue, and no more than the catalogue allows
+ * to be said. Source: engine-api, "Errors".
  */
 
-/** Seconds after which it is worth asking again, where the error itself knows no better (every 429 and 503 says so). */
+/** Seconds after which it is worth asking again: every 429 and 503 says so. */
 const RETRY_AFTER_S = 2;
 
 export function answerError(c: Context<Bindings>, error: EngineError): Response {

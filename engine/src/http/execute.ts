@@ -14,8 +14,8 @@ import { KEY } from './security.ts';
 import { eventStream } from './sse.ts';
 
 /**
- * `/execute` and `/execute/replay`: start a turn, or find one again. Both answer with the same stream out of the event
- * log; they differ only in where it begins and ends. Source: engine-api, "/execute".
+ * `/execute` and `/execute/replay`: start a turn, or find one again. Both answer with the same stream out of
+ * the event log; they differ only in where it begins and ends. Source: engine-api, "/execute".
  */
 export type ExecuteParts = {
   brain: Brain;

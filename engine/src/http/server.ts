@@ -20,8 +20,8 @@ export type Server = {
 const CLOSE_MS = 2_000;
 
 /**
- * Listens before there is anything to serve, so that a probe finds an Engine that starts rather than a closed port, and
- * a taken port is found before anything else is touched.
+ * Listens before there is anything to serve, so that a probe finds an Engine that starts rather than a closed
+ * port, and a taken port is found before anything else is touched.
  * @throws StartError `PORT_TAKEN`, or `BAD_CONFIG` for an address that cannot be listened on.
  */
 export async function listen(address: { host: string; port: number }, first: Handler): Promise<Server> {

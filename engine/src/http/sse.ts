@@ -4,9 +4,10 @@ import type { EventLog } from '../brain/event_log.ts';
 /**
  * Server-sent events out of the event log. Source: engine-api, "SSE events".
  *
- * A stream is a cursor: it reads a batch after the last event it sent, hands it over, and reads again only when the
- * socket has taken it. So a slow client holds one batch in memory and nothing else, and the turn never waits for it.
- * One that takes nothing at all for too long is cut; it has lost nothing, as it can come back with `Last-Event-ID`.
+ * A stream is a cursor: it reads a batch after the last event it sent, hands it over, and reads again only
+ * when the socket has taken it. So a slow client holds one batch in memory and nothing else, and the turn
+ * never waits for it. One that takes nothing at all for too long is cut; it has lost nothing, as it can come
+ * back with `Last-Event-ID`.
  */
 export type StreamOptions = {
   events: EventLog;

@@ -2,9 +2,9 @@ import type { Health } from '@september/contract';
 import { EngineError, ERRORS, type ErrorCode } from '../errors.ts';
 
 /**
- * What an Engine answers while it has no brain: `/health` with its state, everything else with one error. So a probe and
- * a client that come too early, or to an Engine that can never serve this brain, are told so instead of being refused a
- * connection. Source: engine-api, "GET /health"; engine-runtime, "Brain".
+ * What an Engine answers while it has no brain: `/health` with its state, everything else with one error. So
+ * a probe and a client that come too early, or to an Engine that can never serve this brain, are told so
+ * instead of being refused a connection. Source: engine-api, "GET /health"; engine-runtime, "Brain".
  */
 export function unready(
   status: 'starting' | 'error',

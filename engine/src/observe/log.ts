@@ -3,8 +3,9 @@ import pino from 'pino';
 /**
  * One JSON line per record on stdout. Source: operations, "Logs, metrics, events, traces".
  *
- * A record carries what its caller names and nothing else: no request body, no header, no key. Where an orchestrator
- * reads the other end of stdout and dies, writing goes on into nothing (pino drops EPIPE) and the Engine lives.
+ * A record carries what its caller names and nothing else: no request body, no header, no key. Where an
+ * orchestrator reads the other end of stdout and dies, writing goes on into nothing (pino drops EPIPE) and
+ * the Engine lives.
  */
 export type Log = {
   debug(message: string, fields?: LogFields): void;

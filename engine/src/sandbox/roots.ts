@@ -7,16 +7,18 @@ import { StartError, systemCode } from '../errors.ts';
 /**
  * Which files a tool may see: those inside `ALLOWED_ROOTS`, whatever way a path gets there.
  *
- * A path is a string the model chose, perhaps because a hostile document told it to. Comparing strings is not enough:
- * `..` is easy to see, but a symbolic link anywhere on the way leads out just as well, and it can be put in place
- * between the check and the opening. So: resolve the string and check it, resolve every link and check again, open that
- * without following a link at its end, and ask the kernel what was opened. A path that leads out is refused in the same
- * words whether or not there is something at its end, so that refusals tell nothing about the rest of the disk.
- * Source: engine-runtime, "Sandbox", "Platform tools".
+ * A path is a string the model chose, perhaps because a hostile document told it to. Comparing strings is not
+ * enough: `..` is easy to see, but a symbolic link anywhere on the way leads out just as well, and it can be
+ * put in place between the check and the opening. So: resolve the string and check it, resolve every link and
+ * check again, open that without following a link at its end, and ask the kernel what was opened. A path that
+ * leads out is refused in the same words whether or not there is something at its end, so that refusals tell
+ * nothing about the rest of the disk. Source: engine-runtime, "Sandbox", "Platform tools".
  */
 export type Roots = {
   /** Real paths. Relative paths start at the first. */
   paths: [string, ...string[]];
+  /** The same as the operator wrote them; a link may be among them, and people use its name. */
+  names: string[];
   /** The brain and what belongs to it are never visible, also when a root holds them. */
   brain_path: string;
 };
@@ -38,13 +40,13 @@ export function openRoots(roots: { paths: string[]; own: boolean }, brain_path: 
     throw new StartError(EngineExit.BAD_CONFIG, `ALLOWED_ROOTS: ${path} is not a folder.`);
   });
   if (first === undefined) throw new StartError(EngineExit.BAD_CONFIG, 'ALLOWED_ROOTS: names no folder.');
-  return { paths: [first, ...others], brain_path: realpathSync(brain_path) };
+  return { paths: [first, ...others], names: roots.paths, brain_path: realpathSync(brain_path) };
 }
 
 /** The real path of something inside the roots. Answers a refusal instead, in words for the model. */
 export async function locate(roots: Roots, path: string): Promise<{ path: string } | Refusal> {
   const wanted = resolve(roots.paths[0], path);
-  if (!isVisible(roots, wanted)) return outside(path);
+  if (!isInside([...roots.paths, ...roots.names], wanted)) return outside(path);
   try {
     const real = await realpath(wanted);
     return isVisible(roots, real) ? { path: real } : outside(path);
@@ -92,24 +94,24 @@ async function leadsOut(roots: Roots, path: string): Promise<boolean> {
     return !isVisible(roots, await realpath(path));
   } catch {
     const parent = dirname(path);
-    return parent === path || !isInside(roots, parent) ? false : leadsOut(roots, parent);
+    return parent === path || !isInside([...roots.paths, ...roots.names], parent)
+      ? false
+      : leadsOut(roots, parent);
   }
 }
 
-function isInside(roots: Roots, path: string): boolean {
-  return roots.paths.some((root) => path === root || path.startsWith(root.endsWith(sep) ? root : root + sep));
+function isInside(folders: string[], path: string): boolean {
+  return folders.some((root) => path === root || path.startsWith(root.endsWith(sep) ? root : root + sep));
 }
 
 function isVisible(roots: Roots, path: string): boolean {
-  return isInside(roots, path) && !isBrain(roots, path);
+  return isInside(roots.paths, path) && !isBrain(roots, path);
 }
 
 /** The brain, its `-wal`, `-shm` and `-journal`, its `.lock` and that one's journal. */
 function isBrain(roots: Roots, path: string): boolean {
-  return (
-    path === roots.brain_path ||
-    /^(-|\.lock)/.test(path.startsWith(roots.brain_path) ? path.slice(roots.brain_path.length) : '')
-  );
+  if (!path.startsWith(roots.brain_path)) return false;
+  return /^($|-|\.lock)/.test(path.slice(roots.brain_path.length));
 }
 
 function outside(path: string): Refusal {

@@ -2,11 +2,12 @@ import { z } from 'zod';
 import type { ToolDef } from '../types.ts';
 
 /**
- * What a tool is. To the model all are alike: a name, a description, a schema. Source: engine-runtime, "Tools".
+ * What a tool is. To the model all are alike: a name, a description, a schema. Source: engine-runtime,
+ * "Tools".
  *
- * `effect` says what may be done with a call that a crash cut off, before its outcome was known (E15): `pure` and
- * `idempotent` calls are simply run again; for `checkable` ones the tool can tell whether it happened; for `once` a
- * person has to be asked.
+ * `effect` says what may be done with a call that a crash cut off, before its outcome was known (E15): `pure`
+ * and `idempotent` calls are simply run again; for `checkable` ones the tool can tell whether it happened;
+ * for `once` a person has to be asked.
  */
 export type Effect = 'pure' | 'idempotent' | 'checkable' | 'once';
 
@@ -26,12 +27,10 @@ export type ToolOutcome = { output: unknown; error?: FailureReason };
 export type ToolContext = { signal: AbortSignal };
 
 export type Tool = {
-  name: string;
-  description: string;
+  definition: ToolDef;
   effect: Effect;
   /** Checks `input` first; what breaks the schema is `invalid_input`, told so that the model can mend it. */
   run(input: unknown, context: ToolContext): Promise<ToolOutcome>;
-  definition: ToolDef;
 };
 
 /** A path as a model may give it; NUL would end it in the middle. */
@@ -51,10 +50,8 @@ export function defineTool<Schema extends z.ZodObject>(tool: {
   const { name, description, effect } = tool;
   const { $schema: _, ...input_schema } = z.toJSONSchema(tool.input, { io: 'input' });
   return {
-    name,
-    description,
-    effect,
     definition: { name, description, input_schema },
+    effect,
     async run(input, context) {
       const parsed = tool.input.safeParse(input);
       if (!parsed.success) {

@@ -3,9 +3,10 @@ import type { ToolUseBlock } from '../types.ts';
 import type { Tool, ToolOutcome } from './contract.ts';
 
 /**
- * Runs the calls of one model answer: at once, up to the limit, each in its own time. Whatever a tool does, throw or
- * hang included, comes out as an outcome the model can read; a tool can end neither the turn nor the Engine. The Engine
- * does not repeat a failed call: that is the model's to decide. Source: engine-runtime, "Execution".
+ * Runs the calls of one model answer: at once, up to the limit, each in its own time. Whatever a tool does,
+ * throw or hang included, comes out as an outcome the model can read; a tool can end neither the turn nor the
+ * Engine. The Engine does not repeat a failed call: that is the model's to decide. Source: engine-runtime,
+ * "Execution".
  */
 export type Dispatch = (calls: ToolUseBlock[], signal: AbortSignal) => Promise<ToolRun>[];
 
@@ -19,7 +20,7 @@ export function createDispatch(
   tools: Tool[],
   options: { concurrency: number; now: () => number; log: Log; time_limit_ms?: number },
 ): Dispatch {
-  const byName = new Map(tools.map((tool) => [tool.name, tool]));
+  const byName = new Map(tools.map((tool) => [tool.definition.name, tool]));
   const time_limit_ms = options.time_limit_ms ?? TIME_LIMIT_MS;
 
   return (calls, signal) => {

@@ -5,9 +5,9 @@ import type { Message, ToolDef } from '../types.ts';
 export type Context = { system: string; tools: ToolDef[]; messages: Message[] };
 
 /**
- * Puts the context together, stable first, volatile last: tools, system prompt, soul, history, message (E14). Tools are
- * sorted and the history is sent as it was sent before, so that every call extends the prefix the provider has cached.
- * Source: engine-runtime, "Context".
+ * Puts the context together, stable first, volatile last: tools, system prompt, soul, history, message (E14).
+ * Tools are sorted and the history is sent as it was sent before, so that every call extends the prefix the
+ * provider has cached. Source: engine-runtime, "Context".
  */
 export function buildContext(parts: {
   agent: Agent;

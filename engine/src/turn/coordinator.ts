@@ -14,8 +14,9 @@ import { endLeftTurns } from './recover.ts';
 import type { ExecuteRequest } from './request.ts';
 
 /**
- * Who may run: one turn per task at a time (E7), any number of tasks beside each other. A turn belongs to nobody: it is
- * started here and runs to its end, whoever is or is not listening. Source: engine-runtime, "Components".
+ * Who may run: one turn per task at a time (E7), any number of tasks beside each other. A turn belongs to
+ * nobody: it is started here and runs to its end, whoever is or is not listening. Source: engine-runtime,
+ * "Components".
  */
 export type Coordinator = {
   /**
@@ -25,7 +26,10 @@ export type Coordinator = {
   start(request: ExecuteRequest, idempotency_key: string | undefined): TurnSpan;
   /** The turn in flight of a task. */
   inFlight(task_id: string): TurnSpan | undefined;
-  /** The turn, running or ended not long ago, that was started with this key (E5). @throws EngineError `INVALID_REQUEST` when it was asked something else. */
+  /**
+   * The turn, running or ended not long ago, that was started with this key (E5).
+   * @throws EngineError `INVALID_REQUEST` when it was asked something else.
+   */
   withKey(request: ExecuteRequest, idempotency_key: string): TurnSpan | undefined;
   count(): number;
   /** When a turn last started or ended, Unix milliseconds. */
@@ -154,8 +158,8 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       try {
         turnRecord(parts, slot).fail(failure);
       } catch (unwritable) {
-        // The brain cannot be written, so nothing can be shown either: streams end cut. The next turn on this task, or
-        // the next start, ends it in the brain.
+        // The brain cannot be written, so nothing can be shown either: streams end cut. The next turn on this
+        // task, or the next start, ends it in the brain.
         log.error('The end of a turn could not be recorded', { task_id, extra: errorFields(unwritable) });
       }
     } finally {
@@ -172,6 +176,8 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
     start,
     inFlight: (task_id) => slots.get(task_id),
     withKey(request, idempotency_key) {
+      const slot = slots.get(request.task_id);
+      if (slot === undefined) endLeftTurns(parts, log, request.task_id);
       const turn = brain.turns.byIdempotencyKey(
         request.task_id,
         idempotency_key,
@@ -184,7 +190,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
           'This Idempotency-Key was used for another request on this task.',
         );
       }
-      return slots.get(request.task_id)?.turn_id === turn.turn_id ? slots.get(request.task_id) : turn;
+      return slot?.turn_id === turn.turn_id ? slot : turn;
     },
     count: () => slots.size,
     lastTurnAt: () => last_turn_at,

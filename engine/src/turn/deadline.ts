@@ -1,7 +1,8 @@
 /**
- * A timer that counts only time in which this process ran. An Engine may be frozen in the middle of a turn (SIGSTOP, a
- * paused container, a laptop lid); the turn must not find itself out of time when it is thawed. So the time is counted
- * in ticks, and a tick that took too long counts as one. Source: engine-runtime, "Durability and resume".
+ * A timer that counts only time in which this process ran. An Engine may be frozen in the middle of a turn
+ * (SIGSTOP, a paused container, a laptop lid); the turn must not find itself out of time when it is thawed.
+ * So the time is counted in ticks, and a tick that took too long counts as one. Source: engine-runtime,
+ * "Durability and resume".
  */
 const TICK_MS = 250;
 

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 
 /**
- * Every event a turn can send, each with its exact shape; the OpenAPI document is made from these. Clients ignore types
- * they do not know, so events are added here freely and changed never. Source: engine-api, "SSE events".
+ * Every event a turn can send, each with its exact shape; the OpenAPI document is made from these. Clients
+ * ignore types they do not know, so events are added here freely and changed never. Source: engine-api, "SSE
+ * events".
  */
 
 const common = {

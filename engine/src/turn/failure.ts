@@ -3,8 +3,8 @@ import { HeraldError } from '../herald/contract.ts';
 import { errorFields, type Log } from '../observe/log.ts';
 
 /**
- * Whatever ended a turn, as the error its client is told. An error that nobody foresaw is told as `INTERNAL_ERROR` and
- * no more; what it was goes to the log.
+ * Whatever ended a turn, as the error its client is told. An error that nobody foresaw is told as
+ * `INTERNAL_ERROR` and no more; what it was goes to the log.
  */
 export function turnFailure(error: unknown, log: Log, task_id: string): EngineError {
   if (error instanceof EngineError) return error;

@@ -1,9 +1,9 @@
 import type { ContentBlock, Message, ToolResultBlock, ToolUseBlock } from '../types.ts';
 
 /**
- * What keeps a conversation acceptable to every provider: each `tool_use` is answered by exactly one `tool_result`, in
- * the message right after it. A turn can be cut between the two (crash, abort, guard); a history left like that would
- * be refused by the provider for ever, and the task with it.
+ * What keeps a conversation acceptable to every provider: each `tool_use` is answered by exactly one
+ * `tool_result`, in the message right after it. A turn can be cut between the two (crash, abort, guard); a
+ * history left like that would be refused by the provider for ever, and the task with it.
  */
 
 export function toolCalls(content: ContentBlock[]): ToolUseBlock[] {

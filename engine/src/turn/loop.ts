@@ -22,8 +22,9 @@ export type LoopOptions = {
 export type LoopParts = { herald: Pick<Herald, 'complete'>; dispatch: Dispatch; record: TurnRecord };
 
 /**
- * One turn: call the model, run the tools it asks for, give it the results, until it asks for none. Returns when the
- * turn is complete and recorded; whatever it throws is what the turn failed with. Source: engine-runtime, "Agent loop".
+ * One turn: call the model, run the tools it asks for, give it the results, until it asks for none. Returns
+ * when the turn is complete and recorded; whatever it throws is what the turn failed with. Source:
+ * engine-runtime, "Agent loop".
  */
 export async function runLoop(context: Context, parts: LoopParts, options: LoopOptions): Promise<void> {
   const { herald, dispatch, record } = parts;
@@ -67,7 +68,7 @@ export async function runLoop(context: Context, parts: LoopParts, options: LoopO
       results.push({ type: 'tool_result', tool_use_id: call.id, ...outcome });
     }
     const result: Message = { role: 'user', content: results };
-    record.append(result, []);
+    record.append(result);
     messages.push(result);
     signal.throwIfAborted();
   }

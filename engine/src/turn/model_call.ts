@@ -7,10 +7,11 @@ import type { Answer } from './record.ts';
 /**
  * One model call, made until it is whole.
  *
- * Herald retries what broke before anything was seen. What breaks later has already been shown, and cannot be taken up
- * in the middle: no provider continues a half-sent answer. So the call is made again from the start, and each block that
- * was shown gets a `content_block_stop` with `discarded`. The same is said when the call is given up, because what is
- * not whole does not join the history either: what a client keeps and what the model remembers stay the same.
+ * Herald retries what broke before anything was seen. What breaks later has already been shown, and cannot be
+ * taken up in the middle: no provider continues a half-sent answer. So the call is made again from the start,
+ * and each block that was shown gets a `content_block_stop` with `discarded`. The same is said when the call
+ * is given up, because what is not whole does not join the history either: what a client keeps and what the
+ * model remembers stay the same.
  */
 
 /** Calls that break after they were visible, in all; more would only repeat itself to the reader. */

@@ -7,15 +7,15 @@ import type { EventBody } from './events.ts';
 import { interruptedResults } from './history.ts';
 
 /**
- * What a turn leaves behind: its events, its messages, its row. The loop says what happened; here it is written, each
- * step in one transaction, so that a kill at any instant leaves the history, the replay and the turn's state agreeing
- * with each other. Source: engine-runtime, "Durability and resume".
+ * What a turn leaves behind: its events, its messages, its row. The loop says what happened; here it is
+ * written, each step in one transaction, so that a kill at any instant leaves the history, the replay and the
+ * turn's state agreeing with each other. Source: engine-runtime, "Durability and resume".
  */
 export type TurnRecord = {
   /** Shows an event, a few milliseconds later, together with its neighbours. */
   emit(event: EventBody): void;
-  /** Adds a message to the history and shows `events`, as one. */
-  append(message: Message, events: EventBody[]): void;
+  /** Adds a message to the history. What was emitted before it is in the brain with it. */
+  append(message: Message): void;
   /** A model call is over: its answer joins the history, then its usage and `events` are shown. */
   answer(answer: Answer, events: EventBody[]): void;
   /** The last model call is over and with it the turn. */
@@ -34,11 +34,8 @@ export type TurnIds = { task_id: string; turn_id: string };
 export function turnRecord({ brain, now, newId }: RecordParts, { task_id, turn_id }: TurnIds): TurnRecord {
   const toEvent = (event: EventBody): NewEvent => newEvent({ task_id, turn_id }, event, now());
 
-  const store = (message: Message): string => {
-    const message_id = newId('msg');
+  const store = (message: Message, message_id = newId('msg')) =>
     brain.messages.append({ ...message, message_id, task_id, turn_id, created_at: now() });
-    return message_id;
-  };
 
   const usageEvent = (answer: Answer): EventBody => ({ type: 'usage', ...answer.usage, model: answer.model });
 
@@ -50,8 +47,8 @@ export function turnRecord({ brain, now, newId }: RecordParts, { task_id, turn_i
   return {
     emit: (event) => brain.events.append(toEvent(event)),
 
-    append(message, events) {
-      brain.events.commit(events.map(toEvent), () => store(message));
+    append(message) {
+      brain.events.commit([], () => store(message));
     },
 
     answer(answer, events) {
@@ -69,8 +66,7 @@ export function turnRecord({ brain, now, newId }: RecordParts, { task_id, turn_i
         { type: 'thread_lifecycle', phase: 'completed', message_id, stop_reason },
       ];
       brain.events.commit(events.map(toEvent), (ids) => {
-        const message = { role: 'assistant', content: answer.content } as const;
-        brain.messages.append({ ...message, message_id, task_id, turn_id, created_at: now() });
+        store({ role: 'assistant', content: answer.content }, message_id);
         brain.turns.addUsage(turn_id, answer.usage);
         end(Math.max(...ids), null);
       });

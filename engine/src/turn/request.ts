@@ -4,15 +4,19 @@ import { safeText } from './text.ts';
 /**
  * What `/execute` takes. One schema validates it and documents it. Source: engine-api, "POST /execute".
  *
- * Fields whose feature this version does not have are known and refused: a client that attaches an image must not get
- * an answer that never saw it.
+ * Fields whose feature this version does not have are known and refused: a client that attaches an image must
+ * not get an answer that never saw it.
  */
 
 const MAX_TASK_ID = 1024;
+const MAX_AGENT_NAME = 128;
+
+/** Metadata is kept with every turn for ever; this is for ids and labels, not for documents. */
+const MAX_METADATA = 64 * 1024;
 
 /**
- * A task id is compared, so it is never mended: two ids that differ only in what mending drops would become one
- * conversation. What cannot be kept as it came is refused.
+ * A task id is compared, so it is never mended: two ids that differ only in what mending drops would become
+ * one conversation. What cannot be kept as it came is refused.
  */
 export const TaskId = z
   .string()
@@ -24,11 +28,24 @@ export const TaskId = z
     example: 'task-001',
   });
 
+/** Nesting too deep for JSON to be written again counts as too large. */
+function isSmall(metadata: Record<string, unknown>): boolean {
+  try {
+    return JSON.stringify(metadata).length <= MAX_METADATA;
+  } catch {
+    return false;
+  }
+}
+
 const NOT_YET = 'not available in this version';
 
 export const ExecuteRequest = z
   .object({
-    message: z.string().min(1).transform(safeText).meta({ description: 'The user’s message.' }),
+    message: z
+      .string()
+      .transform(safeText)
+      .refine((text) => text.trim() !== '', 'must not be empty')
+      .meta({ description: 'The user’s message.' }),
     task_id: TaskId,
     media: z
       .array(z.unknown())
@@ -50,6 +67,7 @@ export const ExecuteRequest = z
       .meta({ description: 'Extended thinking, where the model has it.' }),
     agent: z
       .string()
+      .max(MAX_AGENT_NAME)
       .nullish()
       .meta({ description: 'Catalog agent for this turn; default ENGINE_DEFAULT_AGENT.' }),
     output_schema: z
@@ -59,6 +77,7 @@ export const ExecuteRequest = z
     metadata: z
       .record(z.string(), z.unknown())
       .default({})
+      .refine(isSmall, `must not be above ${MAX_METADATA} characters of JSON`)
       .meta({ description: 'The caller’s own data, stored with the turn, not shown to the model.' }),
   })
   .meta({
