@@ -4,12 +4,12 @@ import { parseConfig, Variables } from '../src/config.ts';
 import { StartError } from '../src/errors.ts';
 
 const key = { ENGINE_API_KEY: 'k' };
-const parse = (environment: Record<string, string>) => parseConfig({ ...key, ...environment }, '/work');
+const parse = (environment: Record<string, string>) => parseConfig({ ...key, ...environment }, '/cwd');
 
 /** The message of a refusal; fails when there is none. */
 function refusal(environment: Record<string, string>): string {
   try {
-    parseConfig(environment, '/work');
+    parseConfig(environment, '/cwd');
   } catch (error) {
     expect(error).toBeInstanceOf(StartError);
     expect((error as StartError).exit_code).toBe(EngineExit.BAD_CONFIG);
