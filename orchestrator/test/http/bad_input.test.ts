@@ -185,6 +185,13 @@ describe('bad input', () => {
     );
   });
 
+  it('is not looked at before the key', async () => {
+    const raw = 'x'.repeat(10 * 2 ** 20);
+    expectError(await o.call('POST', '/engines/provision', { raw }), 'INVALID_PLATFORM_KEY');
+    expectError(await o.call('GET', '/engines/%zz'), 'INVALID_PLATFORM_KEY');
+    expectError(await o.call('PUT', '/products/%zz/policy'), 'INVALID_ADMIN_KEY');
+  });
+
   it.each([
     ['GET', '/nowhere'],
     ['GET', '/engines/'],

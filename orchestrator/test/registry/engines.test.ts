@@ -1,13 +1,27 @@
 import { describe, expect, it } from 'vitest';
 import { deleteEngine, type EngineRow, listEngines } from '../../src/registry/engines.ts';
 import { addEngine, addProduct, createRegistry } from '../support/registry.ts';
+import { until } from '../support/wait.ts';
 
 describe('the quota (O18)', () => {
   it('gives exactly the cap, however many come at once', async () => {
     const db = await createRegistry();
     const { id } = await addProduct(db, { max_engines: 7 });
-    const results = await Promise.all(Array.from({ length: 40 }, (_, n) => addEngine(db, id, `u${n}`)));
-    expect(results.filter((result) => result === 'at_quota')).toHaveLength(33);
+    // All of them begin while the product's row is held, so none can see what the others do.
+    const { waiting, results } = await db.tx(async (sql) => {
+      await sql.query('SELECT FROM products WHERE id = $1 FOR UPDATE', [id]);
+      const results = Promise.all(Array.from({ length: 40 }, (_, n) => addEngine(db, id, `u${n}`)));
+      const waiting = await until('many wait for the row', async () => {
+        await sql.query('SELECT pg_stat_clear_snapshot()');
+        const [row] = await sql.query<{ n: number }>(
+          "SELECT count(*)::int AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
+        );
+        return row !== undefined && row.n > 7 && row.n;
+      });
+      return { waiting, results };
+    });
+    expect(waiting).toBeGreaterThan(7);
+    expect((await results).filter((result) => result === 'at_quota')).toHaveLength(33);
     expect((await listEngines(db, id, { status: null, limit: 100, offset: 0 })).total).toBe(7);
   });
 
