@@ -2,6 +2,7 @@
  * The orchestrator, put together: database, backend, lifecycle, HTTP. Who starts it decides where the
  * configuration comes from and where the log goes.
  */
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { subprocessBackend } from './backends/subprocess.ts';
@@ -45,9 +46,15 @@ export async function startOrchestrator(options: {
   engine_entry?: string;
 }): Promise<Orchestrator> {
   const { config, log } = options;
+  const root = join(config.data_dir, 'engines');
+  await mkdir(root, { recursive: true, mode: 0o700 }).catch((error) => {
+    throw new StartError(
+      `The data folder ${config.data_dir} cannot be used (${error.code}): make it writable, or name another with ORCH_DATA_DIR.`,
+    );
+  });
   const db = openDb(config.database_url, (err) => log.warn({ err }, 'a database connection broke'));
   const backend = subprocessBackend({
-    root: join(config.data_dir, 'engines'),
+    root,
     entry: options.engine_entry ?? ENGINE_ENTRY,
     catalog_dir: config.catalog_dir,
     onError: (err) => log.warn({ err }, 'the log of an engine could not be limited'),

@@ -39,7 +39,10 @@ const Environment = z
       meaning: '`production`: nothing is made up; what is required must be given.',
     }),
     ORCH_DATABASE_URL: required()
-      .regex(/^postgres(ql)?:\/\/./, 'must be postgresql://user:password@host:port/database')
+      .refine(
+        (url) => /^postgres(ql)?:\/\/./.test(url) && URL.canParse(url),
+        'must be postgresql://user:password@host:port/database',
+      )
       .register(documented, {
         default: null,
         meaning:

@@ -23,6 +23,13 @@ describe('a start that cannot succeed says what to do', () => {
     );
   });
 
+  it('data folder not writable', async () => {
+    const config = loadConfig(await testEnvironment({ ORCH_DATA_DIR: '/dev/null/data' }), '/');
+    await expect(startOrchestrator({ config, log: silent, engine_entry: STAND_IN })).rejects.toThrow(
+      'The data folder /dev/null/data cannot be used (ENOTDIR): make it writable, or name another',
+    );
+  });
+
   it('no database', async () => {
     const ORCH_DATABASE_URL = 'postgresql://somebody:hush@127.0.0.1:1/nothing';
     const config = loadConfig({ ...(await testEnvironment()), ORCH_DATABASE_URL }, '/');
@@ -89,6 +96,8 @@ describe('no secret', () => {
         product: slug,
       }),
     ]);
+    await call('GET', '/lovelace');
+    expect(o.logged()).toMatch(/"route":null,"status":404/);
     expect(o.logged()).not.toMatch(/lovelace/);
   });
 });

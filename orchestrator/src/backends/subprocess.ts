@@ -27,14 +27,14 @@ const MAX_LOG_BYTES = 10 * 2 ** 20;
 const LOG_CHECK_MS = 10_000;
 
 /** `process.json`: which process runs the engine. */
-const Record = z.object({
+const ProcessRecord = z.object({
   pid: z.int().positive(),
   /** The moment it started, see process.ts. */
   started: z.string(),
   epoch: z.int().positive(),
   port: z.int().positive(),
 });
-type Record = z.infer<typeof Record>;
+type ProcessRecord = z.infer<typeof ProcessRecord>;
 
 export type SubprocessOptions = {
   /** Folder of all engines, absolute. */
@@ -62,7 +62,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
   const folderOf = (engine_id: string) => join(root, engine_id);
   const logOf = (engine_id: string) => join(folderOf(engine_id), 'engine.log');
 
-  async function create(spec: EngineSpec, signal: AbortSignal): Promise<Record> {
+  async function create(spec: EngineSpec, signal: AbortSignal): Promise<ProcessRecord> {
     const { engine_id, epoch, port } = spec;
     if (port === null) throw new TypeError('an engine process needs a port');
     const standing = await find(engine_id);
@@ -76,7 +76,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     return await launch(spec, port, signal);
   }
 
-  async function launch(spec: EngineSpec, port: number, signal: AbortSignal): Promise<Record> {
+  async function launch(spec: EngineSpec, port: number, signal: AbortSignal): Promise<ProcessRecord> {
     const { engine_id, epoch, environment } = spec;
     const folder = folderOf(engine_id);
     await mkdir(join(folder, 'workspace'), { recursive: true, mode: 0o700 });
@@ -116,14 +116,17 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     return { code, signal, last_words: await lastWords(logOf(engine_id)).catch(() => null) };
   }
 
-  /** The engine's living process: the recorded one, else one that carries its mark. */
-  async function find(engine_id: string): Promise<Record | null> {
-    const record = await readRecord(engine_id);
+  /**
+   * The engine's living process: the recorded one, else one that carries its mark. A record that cannot be
+   * read is no obstacle here, or nothing could ever end or replace such an engine.
+   */
+  async function find(engine_id: string): Promise<ProcessRecord | null> {
+    const record = await readRecord(engine_id).catch(() => null);
     if (record !== null && (await isAlive(record))) return record;
     const mark = markOf(engine_id);
     for (const { pid, argument } of await findByArgument(mark)) {
       const [epoch, port] = argument.slice(mark.length).split('/').map(Number);
-      const found = Record.safeParse({ pid, started: await startOf(pid), epoch, port });
+      const found = ProcessRecord.safeParse({ pid, started: await startOf(pid), epoch, port });
       if (found.success) return found.data;
     }
     return null;
@@ -163,9 +166,9 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
 
   const recordFile = (engine_id: string) => join(folderOf(engine_id), 'process.json');
 
-  async function readRecord(engine_id: string): Promise<Record | null> {
+  async function readRecord(engine_id: string): Promise<ProcessRecord | null> {
     try {
-      return Record.parse(JSON.parse(await readFile(recordFile(engine_id), 'utf8')));
+      return ProcessRecord.parse(JSON.parse(await readFile(recordFile(engine_id), 'utf8')));
     } catch (error) {
       if (isSystemError(error, 'ENOENT')) return null;
       throw error;
@@ -173,7 +176,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
   }
 
   /** Whole or not at all: a half-written record would make the engine unknown. */
-  async function keepRecord(engine_id: string, record: Record): Promise<void> {
+  async function keepRecord(engine_id: string, record: ProcessRecord): Promise<void> {
     const draft = `${recordFile(engine_id)}.new`;
     await writeFile(draft, JSON.stringify(record), { mode: 0o600 });
     await rename(draft, recordFile(engine_id));

@@ -34,5 +34,7 @@ export function docsRoutes(app: App): void {
     app.openAPIRegistry.registerComponent('securitySchemes', name, scheme);
   }
   app.openapi(documentRoute, (c) => c.json({ ...app.getOpenAPI31Document(INFO) }, 200));
-  app.openapi(pageRoute, (c) => c.html(renderOpenApi(app.getOpenAPI31Document(INFO) as never)));
+  // Read back from JSON, as a client reads it.
+  const page = () => renderOpenApi(JSON.parse(JSON.stringify(app.getOpenAPI31Document(INFO))));
+  app.openapi(pageRoute, (c) => c.html(page()));
 }

@@ -103,7 +103,7 @@ const startRoute = createRoute({
   security: PLATFORM_KEY,
   request: { params: UserPath },
   responses: answers(
-    z.object({ status: z.literal('running'), url: z.string() }),
+    EngineView.pick({ url: true }).extend({ status: z.literal('running') }),
     'The engine runs.',
     ...CHANGE_ERRORS,
     'ENGINE_ALREADY_RUNNING',
@@ -190,7 +190,7 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
     const { user_id } = c.req.valid('param');
     await change('start', c.var.product, user_id);
     const { url } = await find(c.var.product, user_id);
-    return c.json({ status: 'running' as const, url: url ?? '' }, 200);
+    return c.json({ status: 'running' as const, url }, 200);
   });
 
   app.openapi(stopRoute, async (c) => {

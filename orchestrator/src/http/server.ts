@@ -14,7 +14,7 @@ export type Server = { url: string; close(): Promise<void> };
 
 /** Listens, and answers with `app`. Rejects with the system's error when the port cannot be had. */
 export async function listen(app: App, host: string, port: number): Promise<Server> {
-  const listener = getRequestListener((request, env) => app.fetch(request, env as never), {
+  const listener = getRequestListener((request, env) => app.fetch(request, env), {
     // What the router never sees: a request line or a Host header that makes no URL.
     errorHandler: () => {
       const { code, message } = new OrchestratorError('INVALID_REQUEST', 'The request line makes no URL.');

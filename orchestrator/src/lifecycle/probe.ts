@@ -39,7 +39,8 @@ async function ask(
   } catch (error) {
     signal.throwIfAborted();
     const cause = error instanceof Error ? (error.cause ?? error) : error;
-    return cause instanceof Error ? `${cause.name}${'code' in cause ? ` ${cause.code}` : ''}` : 'no answer';
+    const why = cause instanceof Error ? ('code' in cause ? cause.code : cause.name) : 'unknown';
+    return `no answer (${why})`;
   }
 }
 

@@ -35,7 +35,12 @@ export type StepContext = {
   epoch: number;
   /** Fires at the deadline and when the orchestrator ends. */
   signal: AbortSignal;
-  evidence: { port?: number | null; url?: string; last_probe?: string; exit?: EngineExitReport };
+  evidence: {
+    port?: number | null;
+    url?: string;
+    last_probe?: string;
+    exit?: Omit<EngineExitReport, 'last_words'>;
+  };
 };
 
 /** Another program listens on the port the engine was given; it has been set aside, begin again with the next. */
@@ -72,16 +77,21 @@ export async function perform(step: Step, deps: StepDeps, context: StepContext):
   }
 }
 
-async function awaitHealth(deps: StepDeps, { engine, signal, evidence }: StepContext): Promise<void> {
+async function awaitHealth(deps: StepDeps, context: StepContext): Promise<void> {
+  const { engine, evidence } = context;
   const { url } = evidence;
   if (url === undefined) throw new TypeError('await_health comes after create');
   const api_key = deps.master_keys.open(engine.engine_key_enc);
   for (;;) {
-    const seen = await probe(url, api_key, signal);
+    const seen = await probe(url, api_key, context.signal);
     // Also after a good answer: a process that ended meanwhile cannot have given it.
     const presence = await deps.backend.is_running(engine.id);
     if (presence.state === 'absent') {
-      if (presence.exit !== null) evidence.exit = presence.exit;
+      if (presence.exit !== null) {
+        // Without its last words: those of a crash may say anything.
+        const { code, signal } = presence.exit;
+        evidence.exit = { code, signal };
+      }
       if (presence.exit?.code === EngineExit.PORT_TAKEN) {
         await setPortAside(deps.db, engine.id);
         throw new PortTaken();
@@ -90,7 +100,7 @@ async function awaitHealth(deps: StepDeps, { engine, signal, evidence }: StepCon
     }
     if (seen === null) return;
     evidence.last_probe = seen;
-    await deps.clock.sleep(BOOT_POLL_MS, signal);
+    await deps.clock.sleep(BOOT_POLL_MS, context.signal);
   }
 }
 
