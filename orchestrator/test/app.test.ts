@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { StartError, startOrchestrator } from '../src/app.ts';
@@ -6,6 +7,13 @@ import { loadConfig } from '../src/config.ts';
 import { createLog } from '../src/observe/log.ts';
 import { ADMIN, MASTER, STAND_IN, startTestOrchestrator, testEnvironment } from './support/orchestrator.ts';
 import { until } from './support/wait.ts';
+
+/** The configuration of an orchestrator that will not come up; nothing stays of it. */
+async function failing(overrides: Record<string, string>) {
+  const env = await testEnvironment();
+  onTestFinished(() => rm(env.ORCH_DATA_DIR, { recursive: true }));
+  return { config: loadConfig({ ...env, ...overrides }, '/'), log: silent, engine_entry: STAND_IN };
+}
 
 const silent = createLog('fatal', { write: () => {} });
 const both = { auto_provision: true, auto_wake: true };
@@ -17,23 +25,20 @@ describe('a start that cannot succeed says what to do', () => {
     onTestFinished(() => void squatter.close());
     const address = squatter.address();
     const port = address !== null && typeof address === 'object' ? address.port : 0;
-    const config = loadConfig(await testEnvironment({ ORCH_PORT: String(port) }), '/');
-    await expect(startOrchestrator({ config, log: silent, engine_entry: STAND_IN })).rejects.toThrow(
+    await expect(startOrchestrator(await failing({ ORCH_PORT: String(port) }))).rejects.toThrow(
       new StartError(`Port ${port} is taken: stop what uses it, or choose another with ORCH_PORT.`),
     );
   });
 
   it('data folder not writable', async () => {
-    const config = loadConfig(await testEnvironment({ ORCH_DATA_DIR: '/dev/null/data' }), '/');
-    await expect(startOrchestrator({ config, log: silent, engine_entry: STAND_IN })).rejects.toThrow(
+    await expect(startOrchestrator(await failing({ ORCH_DATA_DIR: '/dev/null/data' }))).rejects.toThrow(
       'The data folder /dev/null/data cannot be used (ENOTDIR): make it writable, or name another',
     );
   });
 
   it('no database', async () => {
     const ORCH_DATABASE_URL = 'postgresql://somebody:hush@127.0.0.1:1/nothing';
-    const config = loadConfig({ ...(await testEnvironment()), ORCH_DATABASE_URL }, '/');
-    await expect(startOrchestrator({ config, log: silent, engine_entry: STAND_IN })).rejects.toThrow(
+    await expect(startOrchestrator(await failing({ ORCH_DATABASE_URL }))).rejects.toThrow(
       new StartError(
         'The database cannot be reached (ECONNREFUSED): is it up, and is ORCH_DATABASE_URL right?',
       ),
