@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { freePort, type NpmStart, npmStart } from './support/npm_start.ts';
+import { freePort } from '../scripts/free_port.ts';
+import { type NpmStart, npmStart } from './support/npm_start.ts';
 import { processesOf } from './support/processes.ts';
 
 const shell = promisify(execFile);
