@@ -9,7 +9,7 @@ const given = {
 
 function problemsOf(env: Record<string, string>): string[] {
   try {
-    loadConfig(env, '/work');
+    loadConfig(env, '/srv/september');
   } catch (error) {
     if (error instanceof ConfigError) return error.problems;
     throw error;
@@ -19,12 +19,12 @@ function problemsOf(env: Record<string, string>): string[] {
 
 describe('the configuration', () => {
   it('has the documented defaults in development', () => {
-    const config = loadConfig(given, '/work');
+    const config = loadConfig(given, '/srv/september');
     expect(config).toMatchObject({
       mode: 'development',
       host: '127.0.0.1',
       port: 8000,
-      data_dir: '/work/.september',
+      data_dir: '/srv/september/.september',
       log_level: 'info',
       engine_image: 'september-engine:latest',
       port_min: 9001,
