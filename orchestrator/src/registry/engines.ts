@@ -127,22 +127,26 @@ export async function settledEngines(sql: Sql, status: EngineStatus): Promise<En
   );
 }
 
-/** A page of a product's engines, oldest first, and how many there are in all pages. */
+/** A page of a product's engines, oldest first, and how many there are in all pages; both at the same moment. */
 export async function listEngines(
   sql: Sql,
   product_id: string,
   page: { status: EngineStatus | null; limit: number; offset: number },
 ): Promise<{ engines: EngineRow[]; total: number }> {
   const where = 'product_id = $1 AND ($2::text IS NULL OR status = $2)';
-  const engines = await sql.query<EngineRow>(
-    `SELECT * FROM engines WHERE ${where} ORDER BY created_at, id LIMIT $3 OFFSET $4`,
+  // A page past the end has no rows; the total is there all the same, beside nulls.
+  const rows = await sql.query<{ total: number } & (EngineRow | { id: null })>(
+    `SELECT page.*, counted.total
+       FROM (SELECT count(*)::int AS total FROM engines WHERE ${where}) AS counted
+       LEFT JOIN (SELECT * FROM engines WHERE ${where} ORDER BY created_at, id LIMIT $3 OFFSET $4) AS page
+         ON true
+      ORDER BY page.created_at, page.id`,
     [product_id, page.status, page.limit, page.offset],
   );
-  const [count] = await sql.query<{ total: number }>(
-    `SELECT count(*)::int AS total FROM engines WHERE ${where}`,
-    [product_id, page.status],
-  );
-  return { engines, total: count?.total ?? 0 };
+  return {
+    engines: rows.filter((row) => row.id !== null),
+    total: rows[0]?.total ?? 0,
+  };
 }
 
 export async function countEngines(
