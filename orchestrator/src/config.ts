@@ -111,6 +111,46 @@ const Environment = z
       default: '60',
       meaning: 'How long an engine may take from its start to good health, seconds.',
     }),
+    ORCH_HEALTH_CHECK_INTERVAL_S: integer(2, 3600).register(documented, {
+      default: '30',
+      meaning: 'How often each running engine is probed, seconds.',
+    }),
+    ORCH_HEALTH_CHECK_TIMEOUT_S: integer(1, 3600).register(documented, {
+      default: '10',
+      meaning: 'How long an engine may take to answer a probe, seconds; below the interval.',
+    }),
+    ORCH_HEALTH_MAX_FAILURES: integer(1, 1000).register(documented, {
+      default: '3',
+      meaning: 'Ill probes in a row after which an engine is `failed`.',
+    }),
+    ORCH_RESTART_BACKOFF_BASE_S: integer(1, 3600).register(documented, {
+      default: '5',
+      meaning: 'Pause before the first restart of a failed engine, seconds; doubles with each attempt.',
+    }),
+    ORCH_RESTART_BACKOFF_MAX_S: integer(1, 86_400).register(documented, {
+      default: '300',
+      meaning: 'Longest pause before a restart, seconds.',
+    }),
+    ORCH_RESTART_MAX_ATTEMPTS: integer(0, 1000).register(documented, {
+      default: '8',
+      meaning: 'Restarts that are tried before it is given up.',
+    }),
+    ORCH_RESTART_RESET_AFTER_S: integer(1, 86_400).register(documented, {
+      default: '300',
+      meaning: 'Steady health after which restarts are counted from the first again, seconds.',
+    }),
+    ORCH_RECONCILE_INTERVAL_S: integer(1, 3600).register(documented, {
+      default: '20',
+      meaning: 'How often the registry is compared with what the backend runs, seconds.',
+    }),
+  })
+  .refine((env) => env.ORCH_HEALTH_CHECK_TIMEOUT_S < env.ORCH_HEALTH_CHECK_INTERVAL_S, {
+    path: ['ORCH_HEALTH_CHECK_TIMEOUT_S'],
+    error: 'must be below ORCH_HEALTH_CHECK_INTERVAL_S',
+  })
+  .refine((env) => env.ORCH_RESTART_BACKOFF_BASE_S <= env.ORCH_RESTART_BACKOFF_MAX_S, {
+    path: ['ORCH_RESTART_BACKOFF_BASE_S'],
+    error: 'must not be above ORCH_RESTART_BACKOFF_MAX_S',
   })
   .refine((env) => env.ORCH_PORT_MIN <= env.ORCH_PORT_MAX, {
     path: ['ORCH_PORT_MIN'],
@@ -142,6 +182,21 @@ export type Config = {
   port_min: number;
   port_max: number;
   boot_timeout_s: number;
+  health: HealthSettings;
+  restarts: RestartPolicy;
+  reconcile_interval_s: number;
+};
+
+/** How running engines are probed (bap-engine §7); times are seconds. */
+export type HealthSettings = { interval_s: number; timeout_s: number; max_failures: number };
+
+/** How failed engines are brought back (O10); times are seconds. */
+export type RestartPolicy = {
+  backoff_base_s: number;
+  backoff_max_s: number;
+  max_attempts: number;
+  /** Steady health after which the attempts are forgotten. */
+  reset_after_s: number;
 };
 
 /** Everything that is wrong with the environment; one line per problem, each naming its variable. */
@@ -193,6 +248,18 @@ export function loadConfig(env: Record<string, string | undefined>, cwd: string)
     port_min: values.ORCH_PORT_MIN,
     port_max: values.ORCH_PORT_MAX,
     boot_timeout_s: values.ORCH_BOOT_TIMEOUT_S,
+    health: {
+      interval_s: values.ORCH_HEALTH_CHECK_INTERVAL_S,
+      timeout_s: values.ORCH_HEALTH_CHECK_TIMEOUT_S,
+      max_failures: values.ORCH_HEALTH_MAX_FAILURES,
+    },
+    restarts: {
+      backoff_base_s: values.ORCH_RESTART_BACKOFF_BASE_S,
+      backoff_max_s: values.ORCH_RESTART_BACKOFF_MAX_S,
+      max_attempts: values.ORCH_RESTART_MAX_ATTEMPTS,
+      reset_after_s: values.ORCH_RESTART_RESET_AFTER_S,
+    },
+    reconcile_interval_s: values.ORCH_RECONCILE_INTERVAL_S,
   };
 }
 

@@ -7,14 +7,17 @@ export type AuditAction =
   | 'stop'
   | 'wake'
   | 'destroy'
+  | 'health_check'
   | 'health_failed'
   | 'auto_restart_start'
   | 'auto_restart_success'
   | 'auto_restart_failed'
+  | 'auto_restart_gave_up'
   | 'policy_register'
   | 'policy_update'
   | 'admit_denied'
-  | 'adopt';
+  | 'adopt'
+  | 'orphan_removed';
 
 /** One row. Null ids where the action is above the level of an engine, a user or a product. */
 export type AuditEntry = {

@@ -18,6 +18,15 @@ export type EngineRow = {
   failure_reason: string | null;
   created_at: Date;
   last_health_at: Date | null;
+  /** Word of the last probe; `reduced` is no illness (O11). */
+  health: 'ok' | 'reduced' | 'ill' | null;
+  health_seen: string | null;
+  ill_probes: number;
+  ill_since: Date | null;
+  next_probe_at: Date;
+  restart_attempts: number;
+  /** When a failed engine is restarted; null: not by itself. */
+  restart_at: Date | null;
 };
 
 /**
