@@ -28,6 +28,20 @@ export type Backend = {
   /** Ends the engine and removes its data. Fine if there is nothing. */
   destroy(engine_id: string): Promise<void>;
 
+  /**
+   * Freezes the engine where it stands: no CPU, memory kept, nothing answered, what is sent to it waits. Only
+   * an engine of exactly `epoch`; returns whether it is there, and frozen now. Stop, destroy and create take a
+   * frozen engine as any other: it is let go on first, so that it hears what is asked of it.
+   */
+  freeze(engine_id: string, fence: { epoch: number }): Promise<boolean>;
+
+  /**
+   * Lets the engine go on, frozen or not, and makes it the engine of `epoch` from now on, as `create` would
+   * have made it. That fences a late `freeze` of whoever held an earlier epoch: it would freeze an engine at
+   * work. No effect on one of a higher epoch; returns whether there is one of `epoch` now.
+   */
+  thaw(engine_id: string, fence: { epoch: number }): Promise<boolean>;
+
   /** Is it there? `unknown` is an answer: nothing is ended or started because of it (O12). */
   is_running(engine_id: string): Promise<Presence>;
 
@@ -52,7 +66,7 @@ export type EngineSpec = {
 export type EngineEndpoint = { host: string; port: number; container_id: string | null; url: string };
 
 export type Presence =
-  | { state: 'present'; epoch: number }
+  | { state: 'present'; epoch: number; frozen: boolean }
   /** `exit`: how its last process ended, where the backend saw it. */
   | { state: 'absent'; exit: EngineExitReport | null }
   | { state: 'unknown'; reason: string };

@@ -15,6 +15,8 @@ import { promisify } from 'node:util';
 const POLL_MS = 20;
 /** After SIGKILL only the kernel stands between a process and its end, milliseconds. */
 const KILL_TIMEOUT_MS = 5_000;
+/** After SIGSTOP too, milliseconds. */
+const FREEZE_TIMEOUT_MS = 5_000;
 
 export type ProcessIdentity = { pid: number; started: string };
 
@@ -22,7 +24,12 @@ const run = promisify(execFile);
 
 /** When the process with this id started, in the system's own words; null when there is none (or only its corpse). */
 export async function startOf(pid: number): Promise<string | null> {
-  if (process.platform !== 'linux') return await startByPs(pid);
+  return (await look(pid))?.started ?? null;
+}
+
+/** What the system tells of a process; null when there is none (or only its corpse). */
+async function look(pid: number): Promise<{ started: string; frozen: boolean } | null> {
+  if (process.platform !== 'linux') return await lookByPs(pid);
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
     // The name, in parentheses, may hold anything; the fields after it are plain: state is the 3rd, start the 22nd.
@@ -30,18 +37,19 @@ export async function startOf(pid: number): Promise<string | null> {
     if (fields[0] === 'Z' || fields[0] === 'X') return null;
     // Counted from the machine's boot, so the boot belongs to it.
     const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8');
-    return `${boot.trim()}/${fields[19]}`;
+    return { started: `${boot.trim()}/${fields[19]}`, frozen: fields[0] === 'T' };
   } catch (error) {
     if (isSystemError(error, 'ENOENT', 'ESRCH')) return null;
     throw error;
   }
 }
 
-async function startByPs(pid: number): Promise<string | null> {
+async function lookByPs(pid: number): Promise<{ started: string; frozen: boolean } | null> {
   try {
     const { stdout } = await run('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], { env: { LC_ALL: 'C' } });
     const line = stdout.trim();
-    return line === '' || line.startsWith('Z') ? null : line.replace(/^\S+\s+/, '');
+    if (line === '' || line.startsWith('Z')) return null;
+    return { started: line.replace(/^\S+\s+/, ''), frozen: line.startsWith('T') };
   } catch (error) {
     // Exit code 1: no such process.
     if (error instanceof Error && 'code' in error && error.code === 1) return null;
@@ -51,6 +59,28 @@ async function startByPs(pid: number): Promise<string | null> {
 
 export async function isAlive({ pid, started }: ProcessIdentity): Promise<boolean> {
   return (await startOf(pid)) === started;
+}
+
+/** Whether a process stands still, and has got no time since (SIGSTOP). */
+export async function isFrozen({ pid, started }: ProcessIdentity): Promise<boolean> {
+  const seen = await look(pid);
+  return seen?.started === started && seen.frozen;
+}
+
+/** Makes a process that leads its own group stand still, and the group with it. Returns once it does, or is gone. */
+export async function freeze(identity: ProcessIdentity): Promise<void> {
+  if (!(await isAlive(identity))) return;
+  signalGroup(identity.pid, 'SIGSTOP');
+  const until = performance.now() + FREEZE_TIMEOUT_MS;
+  while ((await isAlive(identity)) && !(await isFrozen(identity))) {
+    if (performance.now() >= until) throw new Error(`process ${identity.pid} does not stand still`);
+    await delay(POLL_MS);
+  }
+}
+
+/** Lets it go on. Nothing happens to one that was not frozen. */
+export async function thaw(identity: ProcessIdentity): Promise<void> {
+  if (await isAlive(identity)) signalGroup(identity.pid, 'SIGCONT');
 }
 
 /** The processes of this machine that have an argument beginning with `prefix`, and that argument. */
@@ -88,6 +118,8 @@ async function commandsByPs() {
 export async function terminate(identity: ProcessIdentity, grace_ms: number): Promise<void> {
   if (!(await isAlive(identity))) return;
   signalGroup(identity.pid, 'SIGTERM');
+  // A frozen one would not hear it.
+  signalGroup(identity.pid, 'SIGCONT');
   const gone = await endsWithin(identity, grace_ms);
   // Also after a good end: what it started may still be there.
   signalGroup(identity.pid, 'SIGKILL');

@@ -18,7 +18,16 @@ import { z } from 'zod';
 import type { Backend, EngineExitReport, EngineSpec, Presence } from './contract.ts';
 import { STOP_GRACE_S } from './contract.ts';
 import { lastWords, limitLog } from './engine_log.ts';
-import { findByArgument, isAlive, isSystemError, startOf, terminate } from './process.ts';
+import {
+  findByArgument,
+  freeze as freezeProcess,
+  isAlive,
+  isFrozen,
+  isSystemError,
+  startOf,
+  terminate,
+  thaw as thawProcess,
+} from './process.ts';
 
 const HOST = '127.0.0.1';
 /** Largest log of an engine, bytes; with the one before it twice that. */
@@ -69,6 +78,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     if (standing !== null) {
       if (standing.epoch === epoch && standing.port === port) {
         await keepRecord(engine_id, standing);
+        await thawProcess(standing);
         return standing;
       }
       await terminate(standing, STOP_GRACE_S * 1000);
@@ -136,7 +146,9 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     try {
       const record = await readRecord(engine_id);
       if (record === null) return { state: 'absent', exit: null };
-      if (await isAlive(record)) return { state: 'present', epoch: record.epoch };
+      if (await isAlive(record)) {
+        return { state: 'present', epoch: record.epoch, frozen: await isFrozen(record) };
+      }
       const child = children.get(engine_id);
       return { state: 'absent', exit: child?.pid === record.pid ? await child.ended : null };
     } catch (error) {
@@ -149,6 +161,26 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     if (standing !== null) await terminate(standing, grace_s * 1000);
     children.delete(engine_id);
     await rm(recordFile(engine_id), { force: true });
+  }
+
+  async function freeze(engine_id: string, { epoch }: { epoch: number }): Promise<boolean> {
+    const standing = await find(engine_id);
+    if (standing?.epoch !== epoch) return false;
+    await freezeProcess(standing);
+    // This caller may have been held up between looking and freezing, while another woke the engine.
+    const now = await find(engine_id);
+    if (now?.epoch === epoch) return true;
+    await thawProcess(standing);
+    return false;
+  }
+
+  async function thaw(engine_id: string, { epoch }: { epoch: number }): Promise<boolean> {
+    const standing = await find(engine_id);
+    if (standing === null || standing.epoch > epoch) return false;
+    // First the fence, then the deed: a late freeze must find the new epoch, or be undone by this.
+    await keepRecord(engine_id, { ...standing, epoch });
+    await thawProcess(standing);
+    return await isAlive(standing);
   }
 
   async function engineIds(): Promise<string[]> {
@@ -189,6 +221,8 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
       return { host: HOST, port, container_id: null, url: `http://${HOST}:${port}` };
     },
     stop,
+    freeze,
+    thaw,
     async destroy(engine_id) {
       await stop(engine_id);
       await rm(folderOf(engine_id), { recursive: true, force: true, maxRetries: 3 });

@@ -59,10 +59,12 @@ async function world(
   };
 }
 
-async function answerOf(url: string): Promise<{ pid: number; env: Record<string, string> }> {
+type Said = { pid: number; child: number; env: Record<string, string> };
+
+async function answerOf(url: string): Promise<Said> {
   return await until('the engine answers', () =>
     fetch(`${url}/anything`, { headers: { 'X-Engine-Key': KEY } }).then(
-      async (response) => (await response.json()) as { pid: number; env: Record<string, string> },
+      async (response) => (await response.json()) as Said,
       () => null,
     ),
   );
@@ -111,7 +113,7 @@ describe('the subprocess backend', () => {
     const other = reopen();
     await other.create(spec, forEver);
     expect((await answerOf(url)).pid).toBe(pid);
-    expect(await other.is_running(engine_id)).toEqual({ state: 'present', epoch: 1 });
+    expect(await other.is_running(engine_id)).toEqual({ state: 'present', epoch: 1, frozen: false });
     expect(await other.list()).toEqual([{ engine_id, epoch: 1 }]);
     await other.close();
   });
@@ -123,7 +125,7 @@ describe('the subprocess backend', () => {
     await writeFile(file('brain.sqlite'), 'what it knows');
     await backend.create({ ...spec, epoch: 2 }, forEver);
     expect(await processIsThere(pid)).toBe(false);
-    expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 2 });
+    expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 2, frozen: false });
     expect((await answerOf(url)).env.ENGINE_EPOCH).toBe('2');
     expect(await readFile(file('brain.sqlite'), 'utf8')).toBe('what it knows');
   });
@@ -226,5 +228,80 @@ describe('the subprocess backend', () => {
     await until('the log is cut', async () => (await stat(file('engine.log'))).size <= 1_000);
     // The program may have written it in pieces.
     expect((await stat(file('engine.log.1'))).size).toBeGreaterThan(1_000);
+  });
+
+  it('freezes and thaws an engine, each as often as it is asked to', async () => {
+    const { backend, spec, engine_id } = await world();
+    const { url } = await backend.create(spec, forEver);
+    const { pid } = await answerOf(url);
+    for (const time of ['first', 'again']) {
+      expect([time, await backend.freeze(engine_id, { epoch: 1 })]).toEqual([time, true]);
+      expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 1, frozen: true });
+    }
+    // What is sent meanwhile waits, and is answered afterwards.
+    const waiting = answerOf(url);
+    for (const time of ['first', 'again']) {
+      expect([time, await backend.thaw(engine_id, { epoch: 1 })]).toEqual([time, true]);
+      expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 1, frozen: false });
+    }
+    expect((await waiting).pid).toBe(pid);
+  });
+
+  it.runIf(process.platform === 'linux')('freezes what the engine started along with it', async () => {
+    const { backend, spec, engine_id } = await world({ behaviour: { child: true } });
+    const { url } = await backend.create(spec, forEver);
+    const { child } = await answerOf(url);
+    const stateOf = async () => (await readFile(`/proc/${child}/stat`, 'utf8')).split(') ')[1]?.[0];
+    await backend.freeze(engine_id, { epoch: 1 });
+    await until('the child stands still', async () => (await stateOf()) === 'T');
+    await backend.thaw(engine_id, { epoch: 1 });
+    await until('the child goes on', async () => (await stateOf()) !== 'T');
+  });
+
+  it('lets no earlier epoch freeze or thaw an engine, and hands it to the one that thaws it', async () => {
+    const { backend, spec, engine_id } = await world();
+    const { url } = await backend.create({ ...spec, epoch: 2 }, forEver);
+    const { pid } = await answerOf(url);
+    expect(await backend.freeze(engine_id, { epoch: 1 })).toBe(false);
+    expect(await backend.freeze(engine_id, { epoch: 3 })).toBe(false);
+    expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 2, frozen: false });
+    await backend.freeze(engine_id, { epoch: 2 });
+    expect(await backend.thaw(engine_id, { epoch: 1 })).toBe(false);
+    expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 2, frozen: true });
+    expect(await backend.thaw(engine_id, { epoch: 3 })).toBe(true);
+    expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 3, frozen: false });
+    expect(await backend.freeze(engine_id, { epoch: 2 })).toBe(false);
+    expect((await answerOf(url)).pid).toBe(pid);
+  });
+
+  it('says that there is nothing to freeze or to thaw', async () => {
+    const { backend, engine_id } = await world();
+    expect(await backend.freeze(engine_id, { epoch: 1 })).toBe(false);
+    expect(await backend.thaw(engine_id, { epoch: 1 })).toBe(false);
+    expect(await backend.is_running(engine_id)).toEqual({ state: 'absent', exit: null });
+  });
+
+  it('ends a frozen engine in good order', async () => {
+    const { backend, spec, engine_id, file } = await world({ behaviour: { last_act: true } });
+    const { url } = await backend.create(spec, forEver);
+    const { pid } = await answerOf(url);
+    await backend.freeze(engine_id, { epoch: 1 });
+    await backend.stop(engine_id);
+    expect(await processIsThere(pid)).toBe(false);
+    // It heard SIGTERM, and was not just killed after the grace.
+    expect(await readFile(file('engine.log'), 'utf8')).toContain('heard SIGTERM');
+  });
+
+  it('replaces a frozen engine of an older epoch, and lets one of the same epoch go on', async () => {
+    const { backend, spec, engine_id } = await world();
+    const { url } = await backend.create(spec, forEver);
+    const { pid } = await answerOf(url);
+    await backend.freeze(engine_id, { epoch: 1 });
+    await backend.create(spec, forEver);
+    expect((await answerOf(url)).pid).toBe(pid);
+    await backend.freeze(engine_id, { epoch: 1 });
+    await backend.create({ ...spec, epoch: 2 }, forEver);
+    expect(await processIsThere(pid)).toBe(false);
+    expect((await answerOf(url)).env.ENGINE_EPOCH).toBe('2');
   });
 });

@@ -3,6 +3,7 @@
  * `/activity`, SIGTERM, exit codes. How it behaves stands in `stand_in.json` of the data folder, read anew
  * for each question, so that a test decides what happens next instead of waiting for it.
  */
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -17,6 +18,10 @@ export type StandInBehaviour = {
   stubborn?: boolean;
   /** Print this many bytes at the start. */
   chatter_bytes?: number;
+  /** Start a child, and tell its process id. */
+  child?: boolean;
+  /** Print "heard SIGTERM" on it. */
+  last_act?: boolean;
 };
 
 const behaviour = (): StandInBehaviour => {
@@ -27,7 +32,8 @@ const behaviour = (): StandInBehaviour => {
   }
 };
 
-const { exit_code, last_line, chatter_bytes = 0 } = behaviour();
+const { exit_code, last_line, chatter_bytes = 0, child: wantsChild } = behaviour();
+const child = wantsChild ? spawn('sleep', ['600']).pid : undefined;
 if (chatter_bytes > 0) process.stdout.write(`${'.'.repeat(chatter_bytes - 1)}\n`);
 if (exit_code !== undefined) {
   console.log(last_line ?? '');
@@ -35,6 +41,7 @@ if (exit_code !== undefined) {
 }
 
 process.on('SIGTERM', () => {
+  if (behaviour().last_act) process.stdout.write('heard SIGTERM\n');
   if (!behaviour().stubborn) process.exit(0);
 });
 
@@ -61,7 +68,7 @@ const server = createServer((request, response) => {
       busy_until: null,
     });
   } else {
-    answer(200, { pid: process.pid, env: process.env });
+    answer(200, { pid: process.pid, child, env: process.env });
   }
 });
 server.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EADDRINUSE' ? 65 : 1));
