@@ -44,11 +44,23 @@ export const caller =
     return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
   };
 
+/** Ports of one test orchestrator. */
+const RANGE = 50;
+/** Ranges of one worker of vitest; the workers' lie one after the other, below the ports the system gives out. */
+const RANGES = 200;
+let range = randomInt(RANGES);
+
+/** A range of ports that no other worker uses, nor this one for a long while: test files run side by side. */
+function nextPortRange(): number {
+  range = (range + 1) % RANGES;
+  const worker = Number(process.env.VITEST_POOL_ID ?? 1) % 2;
+  return 10_000 + (worker * RANGES + range) * RANGE;
+}
+
 /** The environment of an orchestrator for tests: its own folder, database and ports. */
 export async function testEnvironment(overrides: Record<string, string> = {}) {
   const data_dir = await mkdtemp(join(tmpdir(), 'orch-test-'));
-  // A range of its own: test files run side by side.
-  const port_min = randomInt(100, 300) * 100;
+  const port_min = nextPortRange();
   return {
     ORCH_DATABASE_URL: await createDatabase(),
     ORCH_MASTER_KEY: MASTER,
@@ -56,7 +68,7 @@ export async function testEnvironment(overrides: Record<string, string> = {}) {
     ORCH_DATA_DIR: data_dir,
     ORCH_PORT: '0',
     ORCH_PORT_MIN: String(port_min),
-    ORCH_PORT_MAX: String(port_min + 99),
+    ORCH_PORT_MAX: String(port_min + RANGE - 1),
     ORCH_BOOT_TIMEOUT_S: '20',
     ORCH_LOG_LEVEL: 'debug',
     PATH: process.env.PATH ?? '',
