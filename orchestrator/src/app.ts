@@ -8,16 +8,19 @@ import { fileURLToPath } from 'node:url';
 import { subprocessBackend } from './backends/subprocess.ts';
 import type { Config } from './config.ts';
 import { OrchestratorError } from './errors.ts';
+import { type HitFailpoint, noFailpoint } from './failpoints.ts';
+import { startHealth } from './health/start.ts';
 import { createApp } from './http/app.ts';
 import { listen } from './http/server.ts';
-import { systemClock } from './lifecycle/clock.ts';
+import { type Clock, systemClock } from './lifecycle/clock.ts';
 import { openLifecycle } from './lifecycle/operations.ts';
-import { reconcile } from './lifecycle/reconcile.ts';
 import { startRunner } from './lifecycle/runner.ts';
 import type { Log } from './observe/log.ts';
 import { type Db, openDb } from './registry/db.ts';
+import { databaseTime } from './registry/health.ts';
 import { migrate } from './registry/migrate.ts';
-import { syncPorts } from './registry/ports.ts';
+import { type PortRange, syncPorts } from './registry/ports.ts';
+import { joinReplicas, type Replica } from './registry/replica.ts';
 
 /** The Engine is another program: started by its path, never imported. */
 const ENGINE_ENTRY = fileURLToPath(new URL('../../engine/src/main.ts', import.meta.url));
@@ -44,8 +47,12 @@ export async function startOrchestrator(options: {
   log: Log;
   /** The Engine's program; another one in tests. */
   engine_entry?: string;
+  /** Called at points where a test may want to kill this process. */
+  failpoint?: HitFailpoint;
+  /** Another one in tests. */
+  clock?: Clock;
 }): Promise<Orchestrator> {
-  const { config, log } = options;
+  const { config, log, failpoint = noFailpoint, clock = systemClock } = options;
   const root = join(config.data_dir, 'engines');
   await mkdir(root, { recursive: true, mode: 0o700 }).catch((error) => {
     throw new StartError(
@@ -53,51 +60,66 @@ export async function startOrchestrator(options: {
     );
   });
   const db = openDb(config.database_url, (err) => log.warn({ err }, 'a database connection broke'));
+  const ports = { min: config.port_min, max: config.port_max };
+  const replica = await joinRegistry(db, config, ports, log).catch(async (error) => {
+    await db.end();
+    throw asStartError(error, config);
+  });
   const backend = subprocessBackend({
     root,
     entry: options.engine_entry ?? ENGINE_ENTRY,
     catalog_dir: config.catalog_dir,
-    onError: (err) => log.warn({ err }, 'the log of an engine could not be limited'),
+    onError: (err) => log.warn({ err }, 'what engines left could not be tidied up'),
+    failpoint,
   });
-  const ports = { min: config.port_min, max: config.port_max };
   const { master_keys, engine_environment, boot_timeout_s } = config;
   const parts = {
     db,
     backend,
-    clock: systemClock,
+    clock,
     log,
     master_keys,
     engine_environment,
     ports,
     boot_timeout_s,
+    failpoint,
+    owner: replica.id,
+    restarts: config.restarts,
   };
   const runner = startRunner(parts);
-  const lifecycle = openLifecycle({ db, master_keys, runner });
+  const since = await databaseTime(db);
+  const lifecycle = openLifecycle({ ...parts, runner, since });
   const closing = new AbortController();
+  const background: Promise<void>[] = [];
   const release = async () => {
     closing.abort(new OrchestratorError('NOT_READY', 'The orchestrator is stopping.'));
-    await runner.close();
+    await Promise.all([runner.close(), ...background]);
   };
   const end = async () => {
     await backend.close();
+    await replica.close();
     await db.end();
   };
 
   try {
-    const migrations = await migrate(db);
-    if (migrations.length > 0) log.info({ migrations }, 'database migrated');
-    await syncPorts(db, ports);
-    await reconcile({ ...parts, lifecycle, runner }, closing.signal);
+    await runner.resume();
     const { admin_key, engine_image: default_version } = config;
     const app = createApp({ db, lifecycle, default_version, log, admin_key, master_keys });
     const server = await listen(app, config.host, config.port);
     log.info({ url: server.url }, 'orchestrator listens');
+    // Not before: with many engines these take long, and an admit asks for itself whether an engine is there.
+    const { health, reconcile_interval_s } = config;
+    background.push(startHealth({ ...parts, lifecycle, health, reconcile_interval_s }, closing.signal).ended);
     const close = async (stop_engines_within_ms: number | undefined) => {
       await Promise.all([server.close(), release()]);
       if (stop_engines_within_ms !== undefined) {
-        const standing = await backend.list();
         const grace_s = stop_engines_within_ms / 1000;
-        await Promise.all(standing.map(({ engine_id }) => backend.stop(engine_id, grace_s)));
+        await Promise.all(
+          (await backend.list()).map(async ({ engine_id, presence }) => {
+            if (presence.state !== 'present') return;
+            await backend.stop(engine_id, { epoch: presence.epoch, grace_s });
+          }),
+        );
       }
       await end();
       log.info('orchestrator ended');
@@ -116,6 +138,19 @@ export async function startOrchestrator(options: {
     await end();
     throw asStartError(error, config);
   }
+}
+
+/** Brings the database up to date and joins the replicas on it. */
+async function joinRegistry(db: Db, config: Config, ports: PortRange, log: Log): Promise<Replica> {
+  const migrations = await migrate(db);
+  if (migrations.length > 0) log.info({ migrations }, 'database migrated');
+  await syncPorts(db, ports);
+  return await joinReplicas(db, config.database_url, (err) => {
+    log.warn(
+      { err },
+      'the connection that says that this replica lives broke; others may take its work over',
+    );
+  });
 }
 
 function asStartError(error: unknown, config: Config): unknown {

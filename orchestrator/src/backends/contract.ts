@@ -9,6 +9,9 @@ import type { EngineEnvironment } from '@september/contract';
  * knows the registry.
  *
  * There is no `start`: a start is a `create` with the next epoch, on the same data (O15).
+ *
+ * Every call carries the epoch its caller works for. The backend keeps the highest it has seen of each engine;
+ * a call for a lower one comes too late, has no effect, and throws `StaleEpoch`.
  */
 export type Backend = {
   /** Whether engines need a port of the host. */
@@ -23,10 +26,10 @@ export type Backend = {
   create(spec: EngineSpec, signal: AbortSignal): Promise<EngineEndpoint>;
 
   /** Ends the engine: SIGTERM, after `grace_s` seconds SIGKILL. Returns once it is gone; fine if it was. Data is kept. */
-  stop(engine_id: string, grace_s?: number): Promise<void>;
+  stop(engine_id: string, fence: { epoch: number; grace_s?: number }): Promise<void>;
 
-  /** Ends the engine and removes its data. Fine if there is nothing. */
-  destroy(engine_id: string): Promise<void>;
+  /** Ends the engine and removes its data. Fine if there is nothing; nothing can bring it back. */
+  destroy(engine_id: string, fence: { epoch: number }): Promise<void>;
 
   /**
    * Freezes the engine where it stands: no CPU, memory kept, nothing answered, what is sent to it waits. Only
@@ -45,8 +48,14 @@ export type Backend = {
   /** Is it there? `unknown` is an answer: nothing is ended or started because of it (O12). */
   is_running(engine_id: string): Promise<Presence>;
 
-  /** Everything that stands, also what this orchestrator did not start. */
-  list(): Promise<{ engine_id: string; epoch: number }[]>;
+  /**
+   * Everything the backend has of engines, also of those that this orchestrator did not start: what stands,
+   * what is only data by now (absent), and what cannot be made out (unknown).
+   */
+  list(): Promise<{ engine_id: string; presence: Presence }[]>;
+
+  /** Tells of each process that ends, also when it was meant to; gives the way to stop telling. */
+  onExit(listener: (exit: EngineExited) => void): () => void;
 
   /** Lets go of what the backend itself holds; engines stay. */
   close(): Promise<void>;
@@ -71,8 +80,21 @@ export type Presence =
   | { state: 'absent'; exit: EngineExitReport | null }
   | { state: 'unknown'; reason: string };
 
-/** `code` is one of `EngineExit` or any other; null after a signal. `last_words`: the end of its log, for people. */
+/** `epoch`: of the process that ended. */
+export type EngineExited = { engine_id: string; epoch: number; report: EngineExitReport };
+
+/** `code` is one of `EngineExit` or any other; null after a signal, or where nobody could see it. `last_words`: the end of its log, for people. */
 export type EngineExitReport = { code: number | null; signal: string | null; last_words: string | null };
+
+/** The caller is outdated: somebody has acted on this engine for a newer epoch, or destroyed it. */
+export class StaleEpoch extends Error {
+  override name = 'StaleEpoch';
+
+  constructor(epoch: number, highest: number | 'destroyed') {
+    const why = highest === 'destroyed' ? 'it has been destroyed' : `epoch ${highest} has been seen`;
+    super(`Nothing is done to the engine for epoch ${epoch}: ${why}.`);
+  }
+}
 
 /** How long an engine may take to finish its turns after SIGTERM, seconds. Bap-engine §5.4, "Stop". */
 export const STOP_GRACE_S = 30;

@@ -15,9 +15,13 @@ import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/p
 import { join } from 'node:path';
 import type { EngineEnvironment } from '@september/contract';
 import { z } from 'zod';
+import { type HitFailpoint, noFailpoint } from '../failpoints.ts';
 import type { Backend, EngineExitReport, EngineSpec, Presence } from './contract.ts';
-import { STOP_GRACE_S } from './contract.ts';
+import { STOP_GRACE_S, StaleEpoch } from './contract.ts';
 import { lastWords, limitLog } from './engine_log.ts';
+import { watchExits } from './exits.ts';
+import { checkFence, fenceOf, raiseFence } from './fence.ts';
+import { openGraveyard } from './graveyard.ts';
 import {
   findByArgument,
   freeze as freezeProcess,
@@ -30,10 +34,14 @@ import {
 } from './process.ts';
 
 const HOST = '127.0.0.1';
+/** What else somebody may have put into the engines' folder is no engine. */
+const ENGINE_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** Largest log of an engine, bytes; with the one before it twice that. */
 const MAX_LOG_BYTES = 10 * 2 ** 20;
 /** How often the logs are measured, milliseconds. */
 const LOG_CHECK_MS = 10_000;
+/** How often the marks of destroyed engines are looked through, milliseconds. */
+const PRUNE_MS = 60 * 60 * 1000;
 
 /** `process.json`: which process runs the engine. */
 const ProcessRecord = z.object({
@@ -52,14 +60,16 @@ export type SubprocessOptions = {
   entry: string;
   /** Catalog that engines read, absolute. */
   catalog_dir: string;
-  /** Hears of logs that could not be limited. */
+  /** Hears of logs that could not be limited, and of old marks that could not be removed. */
   onError(error: unknown): void;
+  /** Hit at each point of `FAILPOINTS` that is in here. */
+  failpoint?: HitFailpoint;
   max_log_bytes?: number;
   log_check_ms?: number;
 };
 
 export function subprocessBackend(options: SubprocessOptions): Backend {
-  const { root, entry, catalog_dir, max_log_bytes = MAX_LOG_BYTES } = options;
+  const { root, entry, catalog_dir, max_log_bytes = MAX_LOG_BYTES, failpoint = noFailpoint } = options;
   /** How the processes we started ended, or will end. */
   const children = new Map<string, { pid: number; ended: Promise<EngineExitReport> }>();
   const logCheck = setInterval(
@@ -67,29 +77,72 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     options.log_check_ms ?? LOG_CHECK_MS,
   );
   logCheck.unref();
+  const exits = watchExits({
+    ended: async (engine_id, { pid }) => {
+      const last_words = await lastWords(logOf(engine_id)).catch(() => null);
+      return {
+        engine_id,
+        epoch: await epochOf(engine_id, pid, 0),
+        report: { code: null, signal: null, last_words },
+      };
+    },
+    onError: options.onError,
+  });
+  const graveyard = openGraveyard(`${root}.destroyed`);
+  const pruning = setInterval(() => void graveyard.prune(Date.now()).catch(options.onError), PRUNE_MS);
+  pruning.unref();
 
   const folderOf = (engine_id: string) => join(root, engine_id);
   const logOf = (engine_id: string) => join(folderOf(engine_id), 'engine.log');
 
+  /**
+   * Takes the engine's folder for `epoch`: whoever comes later with a lower one is refused. Throws `StaleEpoch`
+   * when somebody was before, or has destroyed the engine; looked at last, so that of two who act in the same
+   * moment at least one sees the other.
+   */
+  async function takeFolder(engine_id: string, epoch: number): Promise<void> {
+    const folder = folderOf(engine_id);
+    await refuseDestroyed(engine_id, epoch);
+    const made = await mkdir(join(folder, 'workspace'), { recursive: true, mode: 0o700 });
+    await raiseFence(folder, epoch);
+    try {
+      await refuseDestroyed(engine_id, epoch);
+    } catch (error) {
+      if (made !== undefined) await removeFolder(engine_id);
+      throw error;
+    }
+  }
+
+  async function refuseDestroyed(engine_id: string, epoch: number): Promise<void> {
+    if (await graveyard.has(engine_id)) throw new StaleEpoch(epoch, 'destroyed');
+  }
+
   async function create(spec: EngineSpec, signal: AbortSignal): Promise<ProcessRecord> {
     const { engine_id, epoch, port } = spec;
     if (port === null) throw new TypeError('an engine process needs a port');
-    const standing = await find(engine_id);
-    if (standing !== null) {
-      if (standing.epoch === epoch && standing.port === port) {
-        await keepRecord(engine_id, standing);
-        await thawProcess(standing);
-        return standing;
-      }
-      await terminate(standing, STOP_GRACE_S * 1000);
+    await takeFolder(engine_id, epoch);
+    failpoint('create.fenced');
+    const all = await standing(engine_id);
+    const same = all.find((one) => one.epoch === epoch && one.port === port);
+    for (const other of all) if (other !== same) await endProcess(other, epoch, STOP_GRACE_S);
+    if (same !== undefined) {
+      await keepRecord(engine_id, same);
+      await thawProcess(same);
+      return same;
     }
+    failpoint('create.replaced');
     return await launch(spec, port, signal);
+  }
+
+  /** Ends one process of an engine, unless it is of a higher epoch than the caller's. */
+  async function endProcess(one: ProcessRecord, epoch: number, grace_s: number): Promise<void> {
+    if (one.epoch > epoch) throw new StaleEpoch(epoch, one.epoch);
+    await terminate(one, grace_s * 1000);
   }
 
   async function launch(spec: EngineSpec, port: number, signal: AbortSignal): Promise<ProcessRecord> {
     const { engine_id, epoch, environment } = spec;
     const folder = folderOf(engine_id);
-    await mkdir(join(folder, 'workspace'), { recursive: true, mode: 0o700 });
     await limitLog(logOf(engine_id), max_log_bytes);
     const contract: EngineEnvironment = {
       ENGINE_KEY_HASH: environment.ENGINE_KEY_HASH,
@@ -101,6 +154,8 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     };
     const log = await open(logOf(engine_id), 'a', 0o600);
     try {
+      // Ending the process before may have taken long.
+      await checkFence(folder, epoch);
       signal.throwIfAborted();
       const child = spawn(process.execPath, [entry, `${markOf(engine_id)}${epoch}/${port}`], {
         cwd: folder,
@@ -111,9 +166,16 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
       await once(child, 'spawn');
       child.unref();
       const pid = child.pid ?? 0;
-      children.set(engine_id, { pid, ended: endOf(child, engine_id) });
+      const ended = endOf(child, engine_id);
+      children.set(engine_id, { pid, ended });
+      ended.then(
+        async (report) => exits.tell({ engine_id, epoch: await epochOf(engine_id, pid, epoch), report }),
+        options.onError,
+      );
       // One that has ended by now has no start; any word will do, it is not alive.
       const record = { pid, started: (await startOf(pid)) ?? 'ended', epoch, port };
+      failpoint('create.spawned');
+      await undoIfLate(engine_id, record);
       await keepRecord(engine_id, record);
       return record;
     } finally {
@@ -126,27 +188,59 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     return { code, signal, last_words: await lastWords(logOf(engine_id)).catch(() => null) };
   }
 
-  /**
-   * The engine's living process: the recorded one, else one that carries its mark. A record that cannot be
-   * read is no obstacle here, or nothing could ever end or replace such an engine.
-   */
-  async function find(engine_id: string): Promise<ProcessRecord | null> {
+  /** The epoch of a process of ours: a thaw gives it another than it was started with. */
+  async function epochOf(engine_id: string, pid: number, started_with: number): Promise<number> {
     const record = await readRecord(engine_id).catch(() => null);
-    if (record !== null && (await isAlive(record))) return record;
+    return record?.pid === pid ? record.epoch : started_with;
+  }
+
+  /** Between the last look and the start of the process a caller may have been frozen for any time. */
+  async function undoIfLate(engine_id: string, record: ProcessRecord): Promise<void> {
+    try {
+      await checkFence(folderOf(engine_id), record.epoch);
+      await refuseDestroyed(engine_id, record.epoch);
+    } catch (error) {
+      await terminate(record, 0);
+      if (await graveyard.has(engine_id)) await removeFolder(engine_id);
+      throw error;
+    }
+  }
+
+  /**
+   * The engine's living processes, the highest epoch first: all that carry its mark. The record has the last
+   * word on a process's epoch, because a thaw gives it another. A record that cannot be read is no obstacle
+   * here, or nothing could ever end or replace such an engine.
+   */
+  async function standing(engine_id: string): Promise<ProcessRecord[]> {
+    const record = await readRecord(engine_id).catch(() => null);
     const mark = markOf(engine_id);
+    const found: ProcessRecord[] = [];
     for (const { pid, argument } of await findByArgument(mark)) {
       const [epoch, port] = argument.slice(mark.length).split('/').map(Number);
-      const found = ProcessRecord.safeParse({ pid, started: await startOf(pid), epoch, port });
-      if (found.success) return found.data;
+      const one = ProcessRecord.safeParse({ pid, started: await startOf(pid), epoch, port });
+      if (!one.success) continue;
+      found.push(record?.pid === pid && record.started === one.data.started ? record : one.data);
     }
-    return null;
+    return found.sort((a, b) => b.epoch - a.epoch);
+  }
+
+  /** The engine's living process: the recorded one, unless a late caller wrote that record. */
+  async function find(engine_id: string): Promise<ProcessRecord | null> {
+    const record = await readRecord(engine_id).catch(() => null);
+    if (record !== null && (await isAlive(record)) && record.epoch >= (await fenceOf(folderOf(engine_id)))) {
+      return record;
+    }
+    return (await standing(engine_id))[0] ?? null;
   }
 
   async function is_running(engine_id: string): Promise<Presence> {
     try {
-      const record = await readRecord(engine_id);
-      if (record === null) return { state: 'absent', exit: null };
+      const recorded = await readRecord(engine_id);
+      if (recorded === null) return { state: 'absent', exit: null };
+      const late = recorded.epoch < (await fenceOf(folderOf(engine_id)));
+      const record = (late ? await find(engine_id) : null) ?? recorded;
       if (await isAlive(record)) {
+        if (children.get(engine_id)?.pid !== record.pid) exits.adopt(engine_id, record);
         return { state: 'present', epoch: record.epoch, frozen: await isFrozen(record) };
       }
       const child = children.get(engine_id);
@@ -156,12 +250,31 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     }
   }
 
-  async function stop(engine_id: string, grace_s = STOP_GRACE_S): Promise<void> {
-    const standing = await find(engine_id);
-    if (standing !== null) await terminate(standing, grace_s * 1000);
+  async function stop(engine_id: string, epoch: number, grace_s: number): Promise<void> {
+    for (const one of await standing(engine_id)) await endProcess(one, epoch, grace_s);
+    failpoint('stop.terminated');
+    const record = await readRecord(engine_id).catch(() => null);
+    if (record !== null && record.epoch > epoch) throw new StaleEpoch(epoch, record.epoch);
     children.delete(engine_id);
     await rm(recordFile(engine_id), { force: true });
   }
+
+  async function destroy(engine_id: string, epoch: number): Promise<void> {
+    await graveyard.mark(engine_id);
+    try {
+      await checkFence(folderOf(engine_id), epoch);
+    } catch (error) {
+      await graveyard.unmark(engine_id);
+      throw error;
+    }
+    failpoint('remove.marked');
+    await stop(engine_id, epoch, STOP_GRACE_S);
+    failpoint('remove.stopped');
+    await removeFolder(engine_id);
+  }
+
+  const removeFolder = (engine_id: string) =>
+    rm(folderOf(engine_id), { recursive: true, force: true, maxRetries: 3 });
 
   async function freeze(engine_id: string, { epoch }: { epoch: number }): Promise<boolean> {
     const standing = await find(engine_id);
@@ -178,6 +291,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     const standing = await find(engine_id);
     if (standing === null || standing.epoch > epoch) return false;
     // First the fence, then the deed: a late freeze must find the new epoch, or be undone by this.
+    await raiseFence(folderOf(engine_id), epoch);
     await keepRecord(engine_id, { ...standing, epoch });
     await thawProcess(standing);
     return await isAlive(standing);
@@ -220,24 +334,26 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
       const { port } = await create(spec, signal);
       return { host: HOST, port, container_id: null, url: `http://${HOST}:${port}` };
     },
-    stop,
+    async stop(engine_id, { epoch, grace_s = STOP_GRACE_S }) {
+      // Also where there is nothing to stop: a late create must not bring it up after this.
+      if (!(await graveyard.has(engine_id))) await takeFolder(engine_id, epoch);
+      await stop(engine_id, epoch, grace_s);
+    },
     freeze,
     thaw,
-    async destroy(engine_id) {
-      await stop(engine_id);
-      await rm(folderOf(engine_id), { recursive: true, force: true, maxRetries: 3 });
-    },
+    destroy: (engine_id, { epoch }) => destroy(engine_id, epoch),
     is_running,
     async list() {
-      const found = await Promise.all(
-        (await engineIds()).map(async (engine_id) => ({ engine_id, presence: await is_running(engine_id) })),
-      );
-      return found.flatMap(({ engine_id, presence }) =>
-        presence.state === 'present' ? [{ engine_id, epoch: presence.epoch }] : [],
+      const ids = (await engineIds()).filter((name) => ENGINE_ID.test(name));
+      return await Promise.all(
+        ids.map(async (engine_id) => ({ engine_id, presence: await is_running(engine_id) })),
       );
     },
+    onExit: exits.onExit,
     async close() {
+      exits.close();
       clearInterval(logCheck);
+      clearInterval(pruning);
     },
   };
 }

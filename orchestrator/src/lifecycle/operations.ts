@@ -12,11 +12,14 @@
  */
 import { randomUUID } from 'node:crypto';
 import { appendAudit } from '../audit/append.ts';
+import type { Backend } from '../backends/contract.ts';
+import type { RestartPolicy } from '../config.ts';
 import { OrchestratorError } from '../errors.ts';
+import type { HitFailpoint } from '../failpoints.ts';
 import { hashKey, newEngineKey } from '../keys/formats.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Db, Sql } from '../registry/db.ts';
-import { type EngineRow, insertEngine, lockEngine, updateEngine } from '../registry/engines.ts';
+import { type EngineRow, insertEngine, lockEngine, type SleepDepth, updateEngine } from '../registry/engines.ts';
 import {
   insertOperation,
   type OperationKind,
@@ -24,8 +27,13 @@ import {
   unfinishedOperation,
 } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
-import { type Change, decide, OPERATIONS } from './machine.ts';
+import { type Change, decide, isDeeper, OPERATIONS, stepsOf } from './machine.ts';
+import { isThere } from './presence.ts';
+import { countBeginning, type FailureEvidence, failRunning } from './restarts.ts';
 import type { Runner } from './runner.ts';
+
+/** `quiet_s`: for how long the engine must have been quiet, seconds; with 0 only what goes on now counts. */
+export type SleepWish = { depth: SleepDepth; quiet_s: number };
 
 export type Lifecycle = {
   /** Begins a provision. Throws `ENGINE_ALREADY_EXISTS`, or `QUOTA_EXCEEDED` at the product's `max_engines`. */
@@ -34,19 +42,44 @@ export type Lifecycle = {
    * Begins `kind` on an engine, or joins what leads to the same end. Throws the machine's refusal, or
    * `ENGINE_NOT_FOUND`. `actor`: product slug or `system`.
    */
-  change(kind: Change, engine_id: string, actor: string): Promise<OperationRow>;
-  /** Notes that a `running` engine is not there, and has it restarted when its turn comes. */
-  restartGone(engine_id: string, reason: string): Promise<void>;
+  change(kind: Exclude<Change, 'sleep'>, engine_id: string, actor: string): Promise<OperationRow>;
+  /**
+   * Begins or joins a sleep, or a deeper one. As `change`; its outcome is `OPERATION_IN_PROGRESS` when the engine
+   * turns out to be at work.
+   */
+  sleep(engine_id: string, wish: SleepWish, actor: string): Promise<OperationRow>;
+  /**
+   * Marks a `running` engine `failed` and plans its restart, in one transaction. False, without effect, when
+   * it does not run at `epoch` any more or an operation is under way on it.
+   */
+  fail(engine_id: string, epoch: number, reason: string, evidence: FailureEvidence): Promise<boolean>;
+  /**
+   * Whether a `running` engine may be handed out. False when it turns out to be gone; it is `failed` then.
+   * Where that cannot be found out it counts as there (O12).
+   */
+  isThere(engine: EngineRow): Promise<boolean>;
   /** Waits for the end of an operation; throws its error when it failed. */
   outcome(operation_id: string): Promise<OperationRow>;
 };
 
-export function openLifecycle(deps: { db: Db; master_keys: MasterKeys; runner: Runner }): Lifecycle {
-  const { db, runner } = deps;
+export function openLifecycle(deps: {
+  db: Db;
+  master_keys: MasterKeys;
+  runner: Runner;
+  backend: Backend;
+  restarts: RestartPolicy;
+  failpoint: HitFailpoint;
+  /** When this orchestrator started, by the database's clock. */
+  since: Date;
+}): Lifecycle {
+  const { db, runner, failpoint } = deps;
+  const fail: Lifecycle['fail'] = (engine_id, epoch, reason, evidence) =>
+    db.tx((sql) => failRunning(sql, deps.restarts, { engine_id, epoch, reason, evidence }));
 
   return {
     async provision(product, user_id, engine_version) {
       const api_key = newEngineKey();
+      failpoint('begin.before');
       const begun = await db.tx(async (sql) => {
         const engine = await insertEngine(sql, {
           id: randomUUID(),
@@ -65,46 +98,38 @@ export function openLifecycle(deps: { db: Db; master_keys: MasterKeys; runner: R
         }
         return await commit(sql, 'provision', engine, product.slug);
       });
+      failpoint('begin.committed');
       runner.take(begun.id);
       return begun;
     },
 
-    async change(kind, engine_id, actor) {
-      const { operation, begun } = await db.tx((sql) => beginOrJoin(sql, kind, engine_id, actor));
-      if (begun) runner.take(operation.id);
-      return operation;
-    },
+    change: (kind, engine_id, actor) => begin((sql) => beginOrJoin(sql, kind, engine_id, actor)),
 
-    async restartGone(engine_id, reason) {
-      // One transaction: none may stay `failed` because the orchestrator died before it noted the restart.
-      const restart = await db.tx(async (sql) => {
-        const engine = await lockEngine(sql, engine_id);
-        if (engine?.status !== 'running') return null;
-        await updateEngine(sql, engine_id, { status: 'failed', failure_reason: reason });
-        await appendAudit(sql, {
-          product_id: engine.product_id,
-          user_id: engine.user_id,
-          engine_id,
-          action: 'health_failed',
-          actor: 'system',
-          metadata: { reason, epoch: engine.epoch },
-        });
-        return await beginOrJoin(sql, 'restart', engine_id, 'system');
-      });
-      if (restart?.begun) runner.enqueue(restart.operation.id);
-    },
+    sleep: (engine_id, wish, actor) => begin((sql) => beginOrJoin(sql, 'sleep', engine_id, actor, wish)),
+
+    fail,
+
+    isThere: (engine) => isThere({ ...deps, fail }, engine),
 
     outcome: (operation_id) => runner.outcome(operation_id),
   };
 
-  async function beginOrJoin(sql: Sql, kind: Change, engine_id: string, actor: string) {
+  async function begin(work: (sql: Sql) => Promise<{ operation: OperationRow; begun: boolean }>) {
+    failpoint('begin.before');
+    const { operation, begun } = await db.tx(work);
+    failpoint('begin.committed');
+    if (begun) runner.take(operation.id);
+    return operation;
+  }
+
+  async function beginOrJoin(sql: Sql, kind: Change, engine_id: string, actor: string, sleep: SleepWish | null = null) {
     const engine = await lockEngine(sql, engine_id);
     if (engine === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
     const underWay = await unfinishedOperation(sql, engine_id);
     const decision = decide(kind, engine.status, underWay);
     switch (decision.verdict) {
       case 'begin':
-        return { operation: await commit(sql, kind, engine, actor), begun: true };
+        return { operation: await commit(sql, kind, await bound(sql, engine, sleep), actor, sleep), begun: true };
       case 'join':
         return { operation: decision.operation, begun: false };
       case 'refuse': {
@@ -114,21 +139,39 @@ export function openLifecycle(deps: { db: Db; master_keys: MasterKeys; runner: R
     }
   }
 
+  /** The engine, with the depth it is bound for in its row: admits see it there (registry/sleep.ts). */
+  async function bound(sql: Sql, engine: EngineRow, sleep: SleepWish | null): Promise<EngineRow> {
+    if (sleep === null) return engine;
+    const { depth } = sleep;
+    if (!isDeeper(depth, engine.sleep_depth)) {
+      throw new OrchestratorError(OPERATIONS.sleep.refusal, `The engine sleeps (${engine.sleep_depth}) already.`);
+    }
+    await updateEngine(sql, engine.id, { sleep_depth: depth });
+    return { ...engine, sleep_depth: depth };
+  }
+
   /** Writes the operation, and what changes with its beginning. The caller holds the engine's row. */
-  async function commit(sql: Sql, kind: OperationKind, engine: EngineRow, actor: string) {
-    const { during, success, steps, audit } = OPERATIONS[kind];
-    // Each start is a new epoch (O22); a new row begins with its first.
-    const epoch = success === 'running' && kind !== 'provision' ? engine.epoch + 1 : engine.epoch;
-    await updateEngine(sql, engine.id, { status: during ?? engine.status, epoch });
+  async function commit(
+    sql: Sql,
+    kind: OperationKind,
+    engine: EngineRow,
+    actor: string,
+    sleep: SleepWish | null = null,
+  ) {
+    const { during, audit } = OPERATIONS[kind];
+    if (during !== undefined) await updateEngine(sql, engine.id, { status: during });
+    await countBeginning(sql, kind, engine.id);
     const operation = await insertOperation(sql, {
       engine_id: engine.id,
       product_id: engine.product_id,
       user_id: engine.user_id,
       kind,
       actor,
-      step: steps[0],
-      epoch,
+      step: stepsOf(kind, engine.sleep_depth)[0],
+      // The claim gives it a new one where it needs one.
+      epoch: engine.epoch,
       deadline_s: runner.deadlineOf(kind),
+      quiet_s: sleep?.quiet_s ?? null,
     });
     if (audit.begin !== undefined) {
       await appendAudit(sql, {
@@ -137,7 +180,7 @@ export function openLifecycle(deps: { db: Db; master_keys: MasterKeys; runner: R
         engine_id: engine.id,
         action: audit.begin,
         actor,
-        metadata: { operation_id: operation.id, epoch },
+        metadata: { operation_id: operation.id },
       });
     }
     return operation;

@@ -13,6 +13,7 @@ import { claimPort, type PortRange, setPortAside } from '../registry/ports.ts';
 import type { Clock } from './clock.ts';
 import type { Step } from './machine.ts';
 import { probe } from './probe.ts';
+import { confirmIdle, ProcessGone } from './sleep.ts';
 
 /** How often an engine that boots is looked at, milliseconds; a boot takes some 200. */
 const BOOT_POLL_MS = 25;
@@ -33,6 +34,8 @@ export type StepDeps = {
 export type StepContext = {
   engine: EngineRow;
   epoch: number;
+  /** A sleep: for how long the engine must have been quiet, seconds. */
+  quiet_s: number;
   /** Fires at the deadline and when the orchestrator ends. */
   signal: AbortSignal;
   evidence: {
@@ -40,6 +43,8 @@ export type StepContext = {
     url?: string;
     last_probe?: string;
     exit?: Omit<EngineExitReport, 'last_words'>;
+    /** A sleep found no process. */
+    gone?: boolean;
   };
 };
 
@@ -71,16 +76,24 @@ export async function perform(step: Step, deps: StepDeps, context: StepContext):
     case 'await_health':
       return await awaitHealth(deps, context);
     case 'stop':
-      return await backend.stop(engine.id);
+      return await backend.stop(engine.id, { epoch });
+    case 'thaw':
+      if (!(await backend.thaw(engine.id, { epoch }))) throw new ProcessGone();
+      return;
+    case 'confirm_idle':
+      return await confirmIdle(deps, engine, context.quiet_s, context.signal);
+    case 'freeze':
+      if (!(await backend.freeze(engine.id, { epoch }))) throw new ProcessGone();
+      return;
     case 'remove':
-      return await backend.destroy(engine.id);
+      return await backend.destroy(engine.id, { epoch });
   }
 }
 
 async function awaitHealth(deps: StepDeps, context: StepContext): Promise<void> {
   const { engine, evidence } = context;
-  const { url } = evidence;
-  if (url === undefined) throw new TypeError('await_health comes after create');
+  const url = evidence.url ?? engine.url;
+  if (url === null) throw new TypeError('await_health comes after create, or on an engine that has run');
   const api_key = deps.master_keys.open(engine.engine_key_enc);
   for (;;) {
     const seen = await probe(url, api_key, context.signal);
@@ -96,6 +109,7 @@ async function awaitHealth(deps: StepDeps, context: StepContext): Promise<void> 
         await setPortAside(deps.db, engine.id);
         throw new PortTaken();
       }
+      if (evidence.url === undefined) throw new ProcessGone();
       throw new OrchestratorError('BACKEND_ERROR', whyItEnded(presence.exit));
     }
     if (seen === null) return;

@@ -42,7 +42,7 @@ async function world(
     environment: { ENGINE_KEY_HASH: hashKey(KEY), PATH: process.env.PATH ?? '', NAMED: 'handed on' },
   };
   onTestFinished(async () => {
-    await backend.stop(engine_id, 0);
+    await backend.stop(engine_id, { epoch: 99, grace_s: 0 });
     await backend.close();
     await rm(folder, { recursive: true, force: true });
   });
@@ -114,7 +114,7 @@ describe('the subprocess backend', () => {
     await other.create(spec, forEver);
     expect((await answerOf(url)).pid).toBe(pid);
     expect(await other.is_running(engine_id)).toEqual({ state: 'present', epoch: 1, frozen: false });
-    expect(await other.list()).toEqual([{ engine_id, epoch: 1 }]);
+    expect(await other.list()).toMatchObject([{ engine_id, presence: { state: 'present', epoch: 1 } }]);
     await other.close();
   });
 
@@ -139,7 +139,7 @@ describe('the subprocess backend', () => {
     await other.create(spec, forEver);
     expect(await record()).toMatchObject({ pid, epoch: 1 });
     await rm(file('process.json'));
-    await other.stop(spec.engine_id);
+    await other.stop(spec.engine_id, { epoch: 1 });
     expect(await processIsThere(pid)).toBe(false);
     await other.close();
   });
@@ -147,12 +147,12 @@ describe('the subprocess backend', () => {
   it('does not take another process with the same id for the engine', async () => {
     const { backend, spec, file, engine_id } = await world();
     await backend.create(spec, forEver);
-    await backend.stop(engine_id);
+    await backend.stop(engine_id, { epoch: 1 });
     // Our own process: were it taken for the engine, this test would end here.
     const stale = { pid: process.pid, started: 'another moment', epoch: 1, port: spec.port };
     await writeFile(file('process.json'), JSON.stringify(stale));
     expect(await backend.is_running(engine_id)).toEqual({ state: 'absent', exit: null });
-    await backend.stop(engine_id);
+    await backend.stop(engine_id, { epoch: 1 });
   });
 
   it('says unknown, not absent, when the record cannot be read', async () => {
@@ -169,10 +169,10 @@ describe('the subprocess backend', () => {
     const { backend, spec, engine_id } = await world({ behaviour: { stubborn: true } });
     const { url } = await backend.create(spec, forEver);
     const { pid } = await answerOf(url);
-    await backend.stop(engine_id, 0.1);
+    await backend.stop(engine_id, { epoch: 99, grace_s: 0.1 });
     expect(await processIsThere(pid)).toBe(false);
     expect(await backend.is_running(engine_id)).toEqual({ state: 'absent', exit: null });
-    await backend.stop(engine_id, 0.1);
+    await backend.stop(engine_id, { epoch: 99, grace_s: 0.1 });
   });
 
   it('reports how a process ended: code, signal, last words', async () => {
@@ -204,17 +204,17 @@ describe('the subprocess backend', () => {
     const { backend, spec, engine_id } = await world();
     await expect(backend.create(spec, AbortSignal.abort(new Error('too late')))).rejects.toThrow('too late');
     expect(await backend.is_running(engine_id)).toEqual({ state: 'absent', exit: null });
-    expect(await backend.list()).toEqual([]);
+    expect(await backend.list()).toEqual([{ engine_id, presence: { state: 'absent', exit: null } }]);
   });
 
   it('removes everything an engine kept, twice if need be', async () => {
     const { backend, spec, engine_id, file } = await world();
     const { url } = await backend.create(spec, forEver);
     const { pid } = await answerOf(url);
-    await backend.destroy(engine_id);
+    await backend.destroy(engine_id, { epoch: 1 });
     expect(await processIsThere(pid)).toBe(false);
     await expect(stat(file('.'))).rejects.toMatchObject({ code: 'ENOENT' });
-    await backend.destroy(engine_id);
+    await backend.destroy(engine_id, { epoch: 1 });
   });
 
   it('keeps the log of an engine below its limit while it runs', async () => {
@@ -286,7 +286,7 @@ describe('the subprocess backend', () => {
     const { url } = await backend.create(spec, forEver);
     const { pid } = await answerOf(url);
     await backend.freeze(engine_id, { epoch: 1 });
-    await backend.stop(engine_id);
+    await backend.stop(engine_id, { epoch: 1 });
     expect(await processIsThere(pid)).toBe(false);
     // It heard SIGTERM, and was not just killed after the grace.
     expect(await readFile(file('engine.log'), 'utf8')).toContain('heard SIGTERM');

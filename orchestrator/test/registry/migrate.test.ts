@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openDb } from '../../src/registry/db.ts';
 import { checkSchema, migrate } from '../../src/registry/migrate.ts';
@@ -14,12 +15,13 @@ describe('migrations', () => {
     const url = await createDatabase();
     const replicas = Array.from({ length: 5 }, () => open(url));
     const applied = await Promise.all(replicas.map(migrate));
-    expect(applied.filter((names) => names.length > 0)).toEqual([['0001_foundation.sql']]);
+    const files = (await readdir(new URL('../../src/registry/migrations/', import.meta.url))).sort();
+    expect(applied.filter((names) => names.length > 0)).toEqual([files]);
     const [db] = replicas;
     if (db === undefined) throw new Error('no database');
-    expect(await db.query('SELECT version, name FROM schema_migrations')).toEqual([
-      { version: 1, name: '0001_foundation.sql' },
-    ]);
+    expect(await db.query('SELECT version, name FROM schema_migrations ORDER BY version')).toEqual(
+      files.map((name) => ({ version: Number(name.slice(0, 4)), name })),
+    );
     expect(await migrate(db)).toEqual([]);
     await checkSchema(db);
   });

@@ -1,0 +1,212 @@
+/**
+ * One replica's work on one operation it has claimed: walks the steps, notes how far it got, writes the end.
+ *
+ * An operation ends exactly once, in one transaction with the engine's new state and the audit row. Three
+ * things leave it unfinished on purpose: this process is ending, the database is away, or the lease was lost,
+ * which means that another replica works on it. None says anything about the engine, so none is a failure.
+ *
+ * Every write carries the lease, every call of the backend the epoch of the claim. A replica that was frozen
+ * in the middle and continues after another took its work over finds neither takes effect (O22, O23).
+ */
+import { appendAudit } from '../audit/append.ts';
+import { StaleEpoch } from '../backends/contract.ts';
+import type { RestartPolicy } from '../config.ts';
+import { OrchestratorError } from '../errors.ts';
+import type { HitFailpoint } from '../failpoints.ts';
+import type { Log } from '../observe/log.ts';
+import { deleteEngine, type EngineRow, engineById, lockEngine, updateEngine } from '../registry/engines.ts';
+import { noteUp } from '../registry/health.ts';
+import { type Claim, endOperation, noteStep, type OperationRow } from '../registry/operations.ts';
+import { boots, OPERATIONS, stepsOf } from './machine.ts';
+import { planRestart } from './restarts.ts';
+import { ProcessGone } from './sleep.ts';
+import { PortTaken, perform, type StepContext, type StepDeps } from './steps.ts';
+
+/** An operation claimed this often without an end brings its orchestrator down; it is given up. */
+const MAX_ATTEMPTS = 10;
+/** An engine that did not get ready has no turns to finish, seconds. */
+const FAILED_BOOT_GRACE_S = 3;
+
+export type AttemptDeps = StepDeps & { log: Log; failpoint: HitFailpoint; restarts: RestartPolicy };
+
+/** Another replica has claimed the operation. */
+export class LeaseLost extends Error {
+  override name = 'LeaseLost';
+}
+
+/**
+ * Brings a claimed operation to its end; `overdue_at` is its deadline by the clock. Throws `LeaseLost`,
+ * `NOT_READY`, or the reason of `signal`; where the database was away it can be asked again with the same claim.
+ */
+export async function attempt(
+  deps: AttemptDeps,
+  claim: Claim,
+  overdue_at: number,
+  signal: AbortSignal,
+): Promise<OperationRow> {
+  const { db, backend, clock, log } = deps;
+  const evidence: StepContext['evidence'] = {};
+  const engine = await engineById(db, claim.engine_id);
+  const began = clock.now();
+  const error = await walk(deps, claim, engine, evidence, overdue_at, signal);
+  const duration_ms = Math.round(clock.now() - began);
+  if (error !== null && boots(claim.kind)) {
+    // A process that hangs holds its port and its brain.
+    const fence = { epoch: claim.epoch, grace_s: FAILED_BOOT_GRACE_S };
+    await backend.stop(claim.engine_id, fence).catch((cause) => {
+      log.warn({ operation_id: claim.id, err: cause }, 'a failed boot could not be cleaned up');
+    });
+  } else if (error !== null && claim.kind === 'sleep') {
+    // A sleep that failed must not leave the engine frozen; and whether it is there is the state to end in.
+    const there = await backend.thaw(claim.engine_id, { epoch: claim.epoch }).catch((cause) => {
+      log.warn({ operation_id: claim.id, err: cause }, 'an engine could not be thawed after a failed sleep');
+    });
+    if (there === false) evidence.gone = true;
+  }
+  deps.failpoint('end.before');
+  const ended = await end(deps, claim, evidence, error, duration_ms);
+  deps.failpoint('end.committed');
+  return ended;
+}
+
+/** Walks the steps. Gives why the operation failed, or null; throws what leaves it unfinished. */
+async function walk(
+  deps: AttemptDeps,
+  claim: Claim,
+  engine: EngineRow | null,
+  evidence: StepContext['evidence'],
+  overdue_at: number,
+  outer: AbortSignal,
+): Promise<OrchestratorError | null> {
+  if (engine === null) return new OrchestratorError('ENGINE_NOT_FOUND', 'The engine is gone.');
+  if (claim.attempt > MAX_ATTEMPTS) {
+    return new OrchestratorError('BACKEND_ERROR', `Given up after ${MAX_ATTEMPTS} attempts.`);
+  }
+  const { clock, log } = deps;
+  const overdue = new AbortController();
+  const signal = AbortSignal.any([outer, overdue.signal]);
+  const context = { engine, epoch: claim.epoch, quiet_s: claim.quiet_s ?? 0, signal, evidence };
+  const done = new AbortController();
+  const alarm = clock.sleep(Math.max(0, overdue_at - clock.now()), done.signal).then(() => {
+    const error = overdueError(claim, evidence);
+    overdue.abort(error);
+    throw error;
+  });
+  // A step that cannot be interrupted goes on, too late to have an effect; who waits must not wait for it.
+  const cut = new Promise<never>((_, reject) => {
+    const lost = () => outer.reason instanceof LeaseLost && reject(outer.reason);
+    outer.addEventListener('abort', lost, { once: true, signal: done.signal });
+  });
+  try {
+    outer.throwIfAborted();
+    await Promise.race([walkSteps(deps, claim, context), alarm, cut]);
+    return null;
+  } catch (error) {
+    const reason = signal.aborted ? signal.reason : error;
+    if (reason instanceof LeaseLost || isNotReady(reason)) throw reason;
+    if (reason instanceof OrchestratorError) return reason;
+    if (reason instanceof ProcessGone) {
+      evidence.gone = true;
+      return new OrchestratorError('BACKEND_ERROR', 'The process of the engine is gone.');
+    }
+    if (reason instanceof StaleEpoch) return new OrchestratorError('BACKEND_ERROR', reason.message);
+    log.error({ operation_id: claim.id, kind: claim.kind, err: reason }, 'operation failed');
+    const what = reason instanceof Error && 'code' in reason ? ` (${reason.code})` : '';
+    return new OrchestratorError('BACKEND_ERROR', `The backend could not do the ${claim.kind}${what}.`);
+  } finally {
+    done.abort();
+    alarm.catch(() => undefined);
+    cut.catch(() => undefined);
+  }
+}
+
+function overdueError({ kind, created_at, deadline }: Claim, evidence: StepContext['evidence']) {
+  const limit_s = Math.round((deadline.getTime() - created_at.getTime()) / 1000);
+  const seen = evidence.last_probe === undefined ? '' : ` Last seen: ${evidence.last_probe}.`;
+  const code = boots(kind) ? 'BOOT_TIMEOUT' : 'BACKEND_ERROR';
+  return new OrchestratorError(code, `The ${kind} did not end within ${limit_s} s.${seen}`);
+}
+
+async function walkSteps(deps: AttemptDeps, claim: Claim, context: StepContext): Promise<void> {
+  let steps = stepsOf(claim.kind, context.engine.sleep_depth);
+  // What was told to end by an earlier take-up is not asked anything any more.
+  if (claim.step === 'stop') steps = ['stop'];
+  for (;;) {
+    try {
+      for (const step of steps) {
+        context.signal.throwIfAborted();
+        if (!(await noteStep(deps.db, claim, step, context.evidence))) throw new LeaseLost();
+        deps.failpoint(`${step}.before`);
+        await perform(step, deps, context);
+        deps.failpoint(`${step}.after`);
+      }
+      return;
+    } catch (error) {
+      if (error instanceof ProcessGone && boots(claim.kind)) steps = stepsOf(claim.kind, null);
+      else if (!(error instanceof PortTaken)) throw error;
+    }
+  }
+}
+
+/** Ends an operation: outcome, state and audit row in one transaction. */
+async function end(
+  { db, restarts }: AttemptDeps,
+  claim: Claim,
+  evidence: StepContext['evidence'],
+  error: OrchestratorError | null,
+  duration_ms: number,
+): Promise<OperationRow> {
+  const { kind, engine_id } = claim;
+  const { success, failure, audit } = OPERATIONS[kind];
+  const boot_duration_ms = error === null && evidence.url !== undefined ? duration_ms : undefined;
+  return await db.tx(async (sql) => {
+    const ended = await endOperation(sql, claim, { evidence, error });
+    if (ended === null) throw new LeaseLost();
+    if (error !== null) {
+      if (failure !== undefined) {
+        const status = evidence.gone ? 'failed' : failure;
+        const failure_reason = status === 'failed' ? error.message : null;
+        await updateEngine(sql, engine_id, { status, failure_reason });
+      }
+    } else if (success === null) {
+      await deleteEngine(sql, engine_id);
+    } else if (success === 'running') {
+      await updateEngine(sql, engine_id, {
+        status: success,
+        // One that was only let go on keeps its address, and what its boot took.
+        ...(evidence.url !== undefined && { url: evidence.url, boot_duration_ms: duration_ms }),
+        failure_reason: null,
+      });
+      await noteUp(sql, engine_id);
+    } else if (success === 'sleeping') {
+      await updateEngine(sql, engine_id, { status: success, slept_at: new Date() });
+    } else {
+      await updateEngine(sql, engine_id, { status: success, failure_reason: null });
+    }
+    await appendAudit(sql, {
+      timestamp: claim.created_at,
+      product_id: claim.product_id,
+      user_id: claim.user_id,
+      engine_id,
+      action: error === null ? audit.success : audit.failure,
+      actor: claim.actor,
+      metadata: {
+        operation_id: claim.id,
+        outcome: ended.outcome,
+        epoch: claim.epoch,
+        boot_duration_ms,
+        error: error === null ? undefined : { code: error.code, message: error.message },
+      },
+      duration_ms,
+    });
+    // A boot that failed is tried again after a while, also the first one (O9).
+    const failed = error === null || !boots(kind) ? null : await lockEngine(sql, engine_id);
+    if (failed !== null) {
+      await planRestart(sql, failed, { reason: failed.failure_reason ?? '', turned_ill: false }, restarts);
+    }
+    return ended;
+  });
+}
+
+export const isNotReady = (error: unknown) =>
+  error instanceof OrchestratorError && error.code === 'NOT_READY';
