@@ -13,6 +13,7 @@ import { startHealth } from './health/start.ts';
 import { createApp } from './http/app.ts';
 import { listen } from './http/server.ts';
 import { type Clock, systemClock } from './lifecycle/clock.ts';
+import { startIdleDetector } from './lifecycle/idle.ts';
 import { openLifecycle } from './lifecycle/operations.ts';
 import { startRunner } from './lifecycle/runner.ts';
 import type { Log } from './observe/log.ts';
@@ -110,6 +111,8 @@ export async function startOrchestrator(options: {
     // Not before: with many engines these take long, and an admit asks for itself whether an engine is there.
     const { health, reconcile_interval_s } = config;
     background.push(startHealth({ ...parts, lifecycle, health, reconcile_interval_s }, closing.signal).ended);
+    const idle = startIdleDetector({ ...parts, lifecycle, sleep: config.sleep }, closing.signal);
+    if (idle !== null) background.push(idle.ended);
     const close = async (stop_engines_within_ms: number | undefined) => {
       await Promise.all([server.close(), release()]);
       if (stop_engines_within_ms !== undefined) {

@@ -7,6 +7,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { type MasterKeys, parseMasterKeys } from './keys/master.ts';
+import { SleepMode } from './registry/policy.ts';
 
 type Mode = 'development' | 'production';
 
@@ -139,6 +140,22 @@ const Environment = z
       default: '300',
       meaning: 'Steady health after which restarts are counted from the first again, seconds.',
     }),
+    ORCH_IDLE_TIMEOUT_S: integer(0, 31_536_000).register(documented, {
+      default: '900',
+      meaning:
+        'For how long an engine must have had no turn, no open stream, no background work and no admit before it is put to sleep, seconds; 0: nothing falls asleep by itself.',
+    }),
+    ORCH_SLEEP_MODE: z
+      .enum(SleepMode.options, { error: `must be ${SleepMode.options.join(', ')}` })
+      .register(documented, {
+        default: 'doze+hibernate',
+        meaning:
+          "How idle engines sleep, where the product's policy has no `sleep_mode`: `label` in name only, `doze` frozen in memory, `hibernate` stopped, `doze+hibernate` first the one, later the other.",
+      }),
+    ORCH_HIBERNATE_AFTER_S: integer(1, 31_536_000).register(documented, {
+      default: '3600',
+      meaning: 'How long an engine dozes before it hibernates, seconds.',
+    }),
     ORCH_RECONCILE_INTERVAL_S: integer(1, 3600).register(documented, {
       default: '20',
       meaning: 'How often the registry is compared with what the backend runs, seconds.',
@@ -185,6 +202,15 @@ export type Config = {
   health: HealthSettings;
   restarts: RestartPolicy;
   reconcile_interval_s: number;
+  sleep: SleepSettings;
+};
+
+/** When engines fall asleep by themselves, and how (O4, O5); times are seconds. */
+export type SleepSettings = {
+  /** 0: never. */
+  idle_timeout_s: number;
+  sleep_mode: SleepMode;
+  hibernate_after_s: number;
 };
 
 /** How running engines are probed (bap-engine §7); times are seconds. */
@@ -260,6 +286,11 @@ export function loadConfig(env: Record<string, string | undefined>, cwd: string)
       reset_after_s: values.ORCH_RESTART_RESET_AFTER_S,
     },
     reconcile_interval_s: values.ORCH_RECONCILE_INTERVAL_S,
+    sleep: {
+      idle_timeout_s: values.ORCH_IDLE_TIMEOUT_S,
+      sleep_mode: values.ORCH_SLEEP_MODE,
+      hibernate_after_s: values.ORCH_HIBERNATE_AFTER_S,
+    },
   };
 }
 

@@ -8,14 +8,15 @@
  */
 import { appendAudit } from '../audit/append.ts';
 import { OrchestratorError } from '../errors.ts';
-import type { Change } from '../lifecycle/machine.ts';
 import { OPERATIONS } from '../lifecycle/machine.ts';
 import type { Lifecycle } from '../lifecycle/operations.ts';
 import type { Db } from '../registry/db.ts';
 import { type EngineAndOperation, type EngineRow, engineOf } from '../registry/engines.ts';
+import type { OnceRequest } from '../registry/idempotency.ts';
 import type { OperationRow } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
 import { takeAdmit } from '../registry/rate_limit.ts';
+import { engineForAdmit } from '../registry/sleep.ts';
 import { checkAutoProvision, checkProduct, checkVersion, enforce } from './policy.ts';
 
 /** Each round ends in an answer unless somebody else changed the engine in between; so often nobody does. */
@@ -64,24 +65,26 @@ export async function admit(
   }
 }
 
-/** Provisions on a product's direct order, within its policy, and waits for the engine. */
+/** Begins a provision on a product's direct order, within its policy. */
 export async function provision(
   deps: AdmissionDeps,
   product: ProductRow,
   user_id: string,
   engine_version = deps.default_version,
+  once: OnceRequest | null = null,
 ): Promise<OperationRow> {
   enforce(checkProduct(product.policy), checkVersion(product.policy, engine_version));
-  const operation = await deps.lifecycle.provision(product, user_id, engine_version);
-  return await deps.lifecycle.outcome(operation.id);
+  return await deps.lifecycle.provision(product, user_id, engine_version, once);
 }
 
 type Verdict =
   | { do: 'admit'; engine: EngineRow }
   | { do: 'deny'; reason: DenyReason }
   | { do: 'join'; operation_id: string }
+  /** It is falling asleep; how that ends is not this caller's business, only that it has. */
+  | { do: 'let_fall_asleep'; operation_id: string }
   | { do: 'provision' }
-  | { do: 'change'; kind: Change; engine_id: string };
+  | { do: 'change'; kind: 'wake' | 'restart'; engine_id: string };
 
 /** The table of bap-engine §2.3, with O6. */
 export function judge(found: EngineAndOperation | null, flags: AdmitFlags): Verdict {
@@ -93,6 +96,8 @@ export function judge(found: EngineAndOperation | null, flags: AdmitFlags): Verd
     switch (OPERATIONS[operation.kind].success) {
       case 'running':
         return { do: 'join', operation_id: operation.id };
+      case 'sleeping':
+        return { do: 'let_fall_asleep', operation_id: operation.id };
       case null:
         return { do: 'deny', reason: 'engine_destroying' };
       default:
@@ -109,7 +114,7 @@ export function judge(found: EngineAndOperation | null, flags: AdmitFlags): Verd
     case 'stopped':
       return { do: 'deny', reason: 'engine_stopped' };
     case 'failed':
-      return flags.auto_wake
+      return flags.auto_wake && engine.restart_at !== null
         ? { do: 'change', kind: 'restart', engine_id: engine.id }
         : { do: 'deny', reason: 'engine_unhealthy' };
     // These two are only there with their operation.
@@ -128,15 +133,23 @@ async function admitInRounds(
 ): Promise<Admission> {
   const { db, lifecycle, default_version } = deps;
   for (let round = 1; round <= MAX_ROUNDS; round += 1) {
-    const verdict = judge(await engineOf(db, product.id, user_id), flags);
+    const found = await engineForAdmit(db, product.id, user_id);
+    const verdict = judge(found, flags);
     try {
       switch (verdict.do) {
         case 'admit':
-          return { admitted: true, engine: verdict.engine };
+          // Not noted: it began to fall asleep, or went another way, in this very moment.
+          if (found?.noted && (await lifecycle.isThere(verdict.engine))) {
+            return { admitted: true, engine: verdict.engine };
+          }
+          break;
         case 'deny':
           return { admitted: false, reason: verdict.reason };
         case 'join':
           await lifecycle.outcome(verdict.operation_id);
+          break;
+        case 'let_fall_asleep':
+          await lifecycle.outcome(verdict.operation_id).catch(unlessNotReady);
           break;
         case 'change': {
           const operation = await lifecycle.change(verdict.kind, verdict.engine_id, product.slug);
@@ -161,8 +174,16 @@ async function admitInRounds(
 function lostRace(error: unknown): boolean {
   return (
     error instanceof OrchestratorError &&
-    ['ENGINE_ALREADY_EXISTS', 'ENGINE_NOT_FOUND', 'OPERATION_IN_PROGRESS'].includes(error.code)
+    ['ENGINE_ALREADY_EXISTS', 'ENGINE_NOT_FOUND', 'ENGINE_NOT_RUNNING', 'OPERATION_IN_PROGRESS'].includes(
+      error.code,
+    )
   );
+}
+
+/** A sleep that failed has left the engine awake, or failed: the next round sees which. */
+function unlessNotReady(error: unknown): void {
+  if (error instanceof OrchestratorError && error.code !== 'NOT_READY') return;
+  throw error;
 }
 
 async function enforceRateLimit(db: Db, product: ProductRow): Promise<void> {

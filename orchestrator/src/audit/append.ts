@@ -5,6 +5,7 @@ export type AuditAction =
   | 'provision'
   | 'start'
   | 'stop'
+  | 'sleep'
   | 'wake'
   | 'destroy'
   | 'health_check'

@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import type { ErrorCode } from '../errors.ts';
-import type { EngineRow, EngineStatus } from '../registry/engines.ts';
+import type { EngineRow, EngineStatus, SleepDepth } from '../registry/engines.ts';
 import { errorResponses } from './errors.ts';
 
 /** Longest user id, characters. */
@@ -35,6 +35,8 @@ export const STATUSES = [
   'destroying',
 ] as const satisfies EngineStatus[];
 
+export const DEPTHS = ['label', 'doze', 'hibernate'] as const satisfies SleepDepth[];
+
 /** An engine as lists show it: without its key. */
 export const EngineSummary = z
   .object({
@@ -45,6 +47,12 @@ export const EngineSummary = z
       .string()
       .nullable()
       .describe('Where the Engine answers; also set while it is stopped. Null before its first start.'),
+    sleep_depth: z
+      .enum(DEPTHS)
+      .optional()
+      .describe(
+        'Only while `status` is `sleeping`: `label` in name only, `doze` frozen in memory, `hibernate` stopped.',
+      ),
     engine_version: z.string(),
     created_at: z.iso.datetime(),
     last_health_at: z.iso.datetime().nullable(),
@@ -62,6 +70,7 @@ export function summarize(engine: EngineRow): z.infer<typeof EngineSummary> {
     user_id: engine.user_id,
     status: engine.status,
     url: engine.url,
+    ...(engine.status === 'sleeping' && engine.sleep_depth !== null && { sleep_depth: engine.sleep_depth }),
     engine_version: engine.engine_version,
     created_at: engine.created_at.toISOString(),
     last_health_at: engine.last_health_at?.toISOString() ?? null,

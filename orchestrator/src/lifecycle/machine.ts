@@ -11,14 +11,14 @@
  */
 import type { AuditAction } from '../audit/append.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { EngineStatus } from '../registry/engines.ts';
+import type { EngineStatus, SleepDepth } from '../registry/engines.ts';
 import type { OperationKind } from '../registry/operations.ts';
 
 /** `transitional`: only there while an operation is under way. */
 export const STATES: Record<EngineStatus, { transitional: boolean; meaning: string }> = {
   provisioning: { transitional: true, meaning: 'Boot in progress, for the first time.' },
   running: { transitional: false, meaning: 'Healthy and serving.' },
-  sleeping: { transitional: false, meaning: 'Idle, woken by admit or start.' },
+  sleeping: { transitional: false, meaning: 'Idle, as deep as `sleep_depth` says; woken by admit or start.' },
   stopped: { transitional: false, meaning: 'Stopped by a person; only a person starts it.' },
   failed: { transitional: false, meaning: 'Provision, start or restart failed, or the process is gone.' },
   destroying: { transitional: true, meaning: 'Being removed, with its brain.' },
@@ -34,6 +34,12 @@ export type Step =
   | 'await_health'
   /** End the process; the brain stays. */
   | 'stop'
+  /** Let the process go on, frozen or not, as the process of this epoch. */
+  | 'thaw'
+  /** Ask the Engine whether anything goes on, and the registry whether an admit came. */
+  | 'confirm_idle'
+  /** Let the process stand still, in memory. */
+  | 'freeze'
   /** End the process and remove all it kept. */
   | 'remove';
 
@@ -41,14 +47,35 @@ export type Step =
 export type Change = Exclude<OperationKind, 'provision'>;
 
 /** Who starts an operation. */
-export type Cause = 'product' | 'admit' | 'reconcile';
+export type Cause = 'product' | 'admit' | 'reconcile' | 'idle';
 
 /** Longest stop: the grace of SIGTERM (30 s, bap-engine §5.4) and the time a killed process takes to go. */
 const STOP_DEADLINE_S = 45;
 /** Longest removal: a stop, and deleting the folder. */
 const REMOVE_DEADLINE_S = 90;
 
+type Steps = readonly [Step, ...Step[]];
+
 const BOOT = ['allocate_port', 'create', 'await_health'] as const;
+
+/** What each depth of sleep means, the way down to it and the way up (O5). A way up that finds nothing boots. */
+export const DEPTHS: Record<SleepDepth, { meaning: string; down: Steps; up: Steps }> = {
+  label: {
+    meaning: 'In name only: the process runs and answers.',
+    down: ['thaw', 'confirm_idle'],
+    up: ['thaw', 'await_health'],
+  },
+  doze: {
+    meaning: 'Frozen in memory: no CPU, no answers, awake in milliseconds.',
+    down: ['thaw', 'confirm_idle', 'freeze'],
+    up: ['thaw', 'await_health'],
+  },
+  hibernate: {
+    meaning: 'Stopped, memory freed, brain and port kept; waking is a boot.',
+    down: ['thaw', 'confirm_idle', 'stop'],
+    up: BOOT,
+  },
+};
 
 type Operation = {
   /** States it may begin in; null: there is no engine yet. */
@@ -59,7 +86,8 @@ type Operation = {
   success: EngineStatus | null;
   /** State after failure; absent: the state stays. */
   failure?: EngineStatus;
-  steps: readonly [Step, ...Step[]];
+  /** The same for all, or by the depth of sleep that it leads to or out of. */
+  steps: Steps | 'down' | 'up';
   /** Seconds from each take-up to the end, or the boot deadline of the configuration. */
   deadline: number | 'ORCH_BOOT_TIMEOUT_S';
   causes: readonly Cause[];
@@ -69,6 +97,7 @@ type Operation = {
 };
 
 const boot = { success: 'running', failure: 'failed', steps: BOOT, deadline: 'ORCH_BOOT_TIMEOUT_S' } as const;
+const rise = { ...boot, steps: 'up' } as const;
 
 export const OPERATIONS: Record<OperationKind, Operation> = {
   provision: {
@@ -80,17 +109,29 @@ export const OPERATIONS: Record<OperationKind, Operation> = {
     audit: { success: 'provision', failure: 'provision' },
   },
   start: {
-    ...boot,
+    ...rise,
     from: ['stopped', 'sleeping', 'failed'],
     causes: ['product'],
     refusal: 'ENGINE_ALREADY_RUNNING',
     audit: { success: 'start', failure: 'start' },
   },
+  // Also from one depth to the next.
+  sleep: {
+    from: ['running', 'sleeping'],
+    success: 'sleeping',
+    // Where the process is there; without it the engine has failed.
+    failure: 'running',
+    steps: 'down',
+    deadline: STOP_DEADLINE_S,
+    causes: ['idle', 'product'],
+    refusal: 'ENGINE_NOT_RUNNING',
+    audit: { success: 'sleep', failure: 'sleep' },
+  },
   wake: {
-    ...boot,
+    ...rise,
     from: ['sleeping'],
-    causes: ['admit'],
-    refusal: 'OPERATION_IN_PROGRESS',
+    causes: ['admit', 'product'],
+    refusal: 'ENGINE_NOT_RUNNING',
     audit: { success: 'wake', failure: 'wake' },
   },
   restart: {
@@ -126,8 +167,27 @@ export const OPERATIONS: Record<OperationKind, Operation> = {
   },
 };
 
-/** Operations that bring an engine up; each gives it a new epoch (O22). */
+/** Operations that bring an engine up. */
 export const boots = (kind: OperationKind) => OPERATIONS[kind].success === 'running';
+
+/**
+ * Operations whose every take-up is a new epoch (O22): those that bring an engine up, and sleep. A late act of
+ * an earlier take-up is outdated then: it can neither start a second process nor freeze one that is at work.
+ */
+export const takesEpoch = (kind: OperationKind) => boots(kind) || kind === 'sleep';
+
+/** What an operation does. `depth`: how deep the engine sleeps or is to sleep; null when it is down. */
+export function stepsOf(kind: OperationKind, depth: SleepDepth | null): Steps {
+  const { steps } = OPERATIONS[kind];
+  return typeof steps === 'string' ? DEPTHS[depth ?? 'hibernate'][steps] : steps;
+}
+
+/** From lightest to deepest. */
+const BY_DEPTH: (SleepDepth | null)[] = [null, 'label', 'doze', 'hibernate'];
+
+/** Whether `to` is a deeper sleep than `from`; null is awake. */
+export const isDeeper = (to: SleepDepth, from: SleepDepth | null) =>
+  BY_DEPTH.indexOf(to) > BY_DEPTH.indexOf(from);
 
 /**
  * What becomes of a wish for `kind` on an engine in `status`, with the operation that is under way on it:

@@ -1,7 +1,11 @@
-import { Health } from '@september/contract';
+/** Questions to an Engine: is it ready, after a boot; is it well, from then on. */
+import { Activity, Health } from '@september/contract';
+import type { ProbeOutcome } from '../registry/health.ts';
 
 /** One question to an engine that is coming up, milliseconds. */
-const PROBE_TIMEOUT_MS = 2_000;
+const BOOT_PROBE_TIMEOUT_MS = 2_000;
+/** An engine that is busy may be slow to say so, milliseconds; one that is slower stays awake. */
+const ACTIVITY_TIMEOUT_MS = 5_000;
 /** A health or activity answer is a few hundred bytes; whoever sends more is not an Engine. */
 const MAX_ANSWER_BYTES = 64 * 1024;
 
@@ -12,27 +16,69 @@ const MAX_ANSWER_BYTES = 64 * 1024;
  * may sit on the port. Only our Engine accepts our key, so `/activity` is asked with it as well.
  */
 export async function probe(url: string, api_key: string, signal: AbortSignal): Promise<string | null> {
-  const health = await ask(`${url}/health`, {}, signal);
+  const health = await ask(`${url}/health`, {}, BOOT_PROBE_TIMEOUT_MS, signal);
   if (typeof health === 'string') return health;
   const parsed = Health.safeParse(health.body);
   if (!parsed.success) return 'GET /health gives no health report';
   if (health.status !== 200) return `GET /health says ${parsed.data.status}`;
-  const activity = await ask(`${url}/activity`, { 'X-Engine-Key': api_key }, signal);
+  const activity = await ask(`${url}/activity`, { 'X-Engine-Key': api_key }, BOOT_PROBE_TIMEOUT_MS, signal);
   if (typeof activity === 'string') return activity;
   return activity.status === 200 ? null : `GET /activity with the engine's key gives HTTP ${activity.status}`;
+}
+
+/**
+ * How is the Engine at `url`? Ill is what a restart may cure: no answer, a status other than 2xx, a brain
+ * that cannot be used. A model provider that is away, or a catalog that cannot be read, makes it `reduced`:
+ * a restart would only end the turns in flight (O11).
+ */
+export async function probeHealth(
+  url: string,
+  timeout_ms: number,
+  signal: AbortSignal,
+): Promise<ProbeOutcome> {
+  const answer = await ask(`${url}/health`, {}, timeout_ms, signal);
+  if (typeof answer === 'string') return { health: 'ill', seen: answer };
+  const parsed = Health.safeParse(answer.body);
+  if (!parsed.success) return { health: 'ill', seen: `HTTP ${answer.status} without a health report` };
+  const { status, subsystems } = parsed.data;
+  if (subsystems.database === 'error') return { health: 'ill', seen: 'database: error' };
+  if (answer.status < 200 || answer.status > 299) {
+    return { health: 'ill', seen: `HTTP ${answer.status}, status ${status}` };
+  }
+  const reduced = (['llm_provider', 'asset_directory'] as const).filter(
+    (name) => subsystems[name] === 'error',
+  );
+  if (reduced.length > 0) {
+    return { health: 'reduced', seen: reduced.map((name) => `${name}: error`).join(', ') };
+  }
+  return status === 'ok' ? { health: 'ok', seen: null } : { health: 'reduced', seen: `status ${status}` };
+}
+
+/** What goes on in the Engine at `url`, or why that is not known. */
+export async function askActivity(
+  url: string,
+  api_key: string,
+  signal: AbortSignal,
+): Promise<Activity | string> {
+  const answer = await ask(`${url}/activity`, { 'X-Engine-Key': api_key }, ACTIVITY_TIMEOUT_MS, signal);
+  if (typeof answer === 'string') return answer;
+  if (answer.status !== 200) return `GET /activity gives HTTP ${answer.status}`;
+  const parsed = Activity.safeParse(answer.body);
+  return parsed.success ? parsed.data : 'GET /activity gives no activity report';
 }
 
 /** The answer, or why there is none. */
 async function ask(
   url: string,
   headers: Record<string, string>,
+  timeout_ms: number,
   signal: AbortSignal,
 ): Promise<{ status: number; body: unknown } | string> {
   try {
     const response = await fetch(url, {
       headers,
       redirect: 'error',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(timeout_ms)]),
     });
     const text = await readAtMost(response, MAX_ANSWER_BYTES);
     return { status: response.status, body: text === null ? null : parseJson(text) };

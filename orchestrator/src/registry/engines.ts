@@ -3,6 +3,9 @@ import type { OperationKind, OperationRow } from './operations.ts';
 
 export type EngineStatus = 'provisioning' | 'running' | 'sleeping' | 'stopped' | 'failed' | 'destroying';
 
+/** How deep an engine sleeps: in name only, frozen in memory, or stopped (O5). */
+export type SleepDepth = 'label' | 'doze' | 'hibernate';
+
 /** One user's engine. `engine_key_enc` is the sealed key, `key_hash` what the Engine checks against. */
 export type EngineRow = {
   id: string;
@@ -27,6 +30,10 @@ export type EngineRow = {
   restart_attempts: number;
   /** When a failed engine is restarted; null: not by itself. */
   restart_at: Date | null;
+  /** How deep it sleeps, or is about to; null when it is not going to. */
+  sleep_depth: SleepDepth | null;
+  /** When it last fell asleep. */
+  slept_at: Date | null;
 };
 
 /**
@@ -113,17 +120,31 @@ export async function lockEngine(sql: Sql, id: string): Promise<EngineRow | null
   return row ?? null;
 }
 
-/** Writes the given columns of one engine. */
+/** Writes the given columns of one engine. A state other than sleep ends the sleep, in whatever depth. */
 export async function updateEngine(
   sql: Sql,
   id: string,
   change: Partial<
-    Pick<EngineRow, 'status' | 'url' | 'epoch' | 'boot_duration_ms' | 'failure_reason' | 'last_health_at'>
+    Pick<
+      EngineRow,
+      | 'status'
+      | 'url'
+      | 'epoch'
+      | 'boot_duration_ms'
+      | 'failure_reason'
+      | 'last_health_at'
+      | 'sleep_depth'
+      | 'slept_at'
+    >
   >,
 ): Promise<void> {
-  const names = Object.keys(change);
-  const assignments = names.map((name, index) => `${name} = $${index + 2}`).join(', ');
-  await sql.query(`UPDATE engines SET ${assignments} WHERE id = $1`, [id, ...Object.values(change)]);
+  const awake = change.status !== undefined && change.status !== 'sleeping';
+  const columns = awake ? { sleep_depth: null, ...change } : change;
+  const assignments = Object.keys(columns).map((name, index) => `${name} = $${index + 2}`);
+  await sql.query(`UPDATE engines SET ${assignments.join(', ')} WHERE id = $1`, [
+    id,
+    ...Object.values(columns),
+  ]);
 }
 
 /** The engines in `status` on which no operation is under way. */

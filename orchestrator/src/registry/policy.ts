@@ -1,5 +1,9 @@
 import { z } from 'zod';
 
+/** How idle engines sleep, and whether deeper after a while (O5). */
+export const SleepMode = z.enum(['label', 'doze', 'hibernate', 'doze+hibernate']);
+export type SleepMode = z.infer<typeof SleepMode>;
+
 /** Largest value of a whole number in a policy; PostgreSQL's integer. */
 const MAX = 2_147_483_647;
 
@@ -23,10 +27,9 @@ export const Policy = z
       .max(1000)
       .optional()
       .describe('The values of `engine_version` that may be provisioned.'),
-    sleep_mode: z
-      .enum(['label', 'doze', 'hibernate', 'doze+hibernate'])
-      .optional()
-      .describe('How idle engines sleep. Kept, but without effect in this version: nothing sleeps yet.'),
+    sleep_mode: SleepMode.optional().describe(
+      'How idle engines sleep, instead of ORCH_SLEEP_MODE: `label` in name only, `doze` frozen in memory, `hibernate` stopped, `doze+hibernate` first the one, later the other. A product that keeps URLs instead of admitting each request wants `label`: a sleeping engine does not answer.',
+    ),
     destroy_retention_s: z
       .int()
       .min(0)

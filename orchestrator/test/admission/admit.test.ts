@@ -16,6 +16,7 @@ const found = (status: EngineStatus, kind?: OperationKind) => ({
 
 const deny = (reason: string) => ({ do: 'deny', reason });
 const join = { do: 'join', operation_id: 'o' };
+const asleepFirst = { do: 'let_fall_asleep', operation_id: 'o' };
 
 /** Bap-engine §2.3 with O6, row by row: state, operation under way, with both flags, without flags. */
 const TABLE: [EngineStatus, OperationKind | undefined, object, object][] = [
@@ -30,6 +31,8 @@ const TABLE: [EngineStatus, OperationKind | undefined, object, object][] = [
   ['stopped', undefined, deny('engine_stopped'), deny('engine_stopped')],
   ['provisioning', 'provision', join, join],
   ['sleeping', 'wake', join, join],
+  ['running', 'sleep', asleepFirst, asleepFirst],
+  ['sleeping', 'sleep', asleepFirst, asleepFirst],
   ['stopped', 'start', join, join],
   ['failed', 'restart', join, join],
   ['running', 'stop', deny('engine_stopped'), deny('engine_stopped')],
@@ -95,7 +98,11 @@ describe('admit', () => {
       ['failed', 'engine_unhealthy', 'auto_restart_success'],
     ] as const) {
       const { pid, epoch } = await o.processOf(body.engine.engine_id);
-      await o.orchestrator.db.query('UPDATE engines SET status = $1', [status]);
+      const depth = status === 'sleeping' ? 'hibernate' : null;
+      await o.orchestrator.db.query(
+        "UPDATE engines SET status = $1, sleep_depth = $2, restart_at = now() + interval '1 hour'",
+        [status, depth],
+      );
       expect((await call('POST', '/engines/ada/admit')).body).toMatchObject({ admitted: false, reason });
       const woken = await Promise.all(
         Array.from({ length: 20 }, () => call('POST', '/engines/ada/admit', { body: both })),
