@@ -105,7 +105,8 @@ export async function startOrchestrator(options: {
   try {
     await runner.resume();
     const { admin_key, engine_image: default_version } = config;
-    const app = createApp({ db, lifecycle, default_version, log, admin_key, master_keys });
+    const { sleep_mode } = config.sleep;
+    const app = createApp({ db, lifecycle, default_version, log, admin_key, master_keys, sleep_mode });
     const server = await listen(app, config.host, config.port);
     log.info({ url: server.url }, 'orchestrator listens');
     // Not before: with many engines these take long, and an admit asks for itself whether an engine is there.

@@ -19,11 +19,19 @@ import type { HitFailpoint } from '../failpoints.ts';
 import { hashKey, newEngineKey } from '../keys/formats.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Db, Sql } from '../registry/db.ts';
-import { type EngineRow, insertEngine, lockEngine, type SleepDepth, updateEngine } from '../registry/engines.ts';
+import {
+  type EngineRow,
+  insertEngine,
+  lockEngine,
+  type SleepDepth,
+  updateEngine,
+} from '../registry/engines.ts';
+import { findOnce, keepOnce, type OnceRequest, takeOnce } from '../registry/idempotency.ts';
 import {
   insertOperation,
   type OperationKind,
   type OperationRow,
+  operationById,
   unfinishedOperation,
 } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
@@ -37,17 +45,37 @@ export type SleepWish = { depth: SleepDepth; quiet_s: number };
 
 export type Lifecycle = {
   /** Begins a provision. Throws `ENGINE_ALREADY_EXISTS`, or `QUOTA_EXCEEDED` at the product's `max_engines`. */
-  provision(product: ProductRow, user_id: string, engine_version: string): Promise<OperationRow>;
+  provision(
+    product: ProductRow,
+    user_id: string,
+    engine_version: string,
+    once?: OnceRequest | null,
+  ): Promise<OperationRow>;
   /**
    * Begins `kind` on an engine, or joins what leads to the same end. Throws the machine's refusal, or
    * `ENGINE_NOT_FOUND`. `actor`: product slug or `system`.
    */
-  change(kind: Exclude<Change, 'sleep'>, engine_id: string, actor: string): Promise<OperationRow>;
+  change(
+    kind: Exclude<Change, 'sleep'>,
+    engine_id: string,
+    actor: string,
+    once?: OnceRequest | null,
+  ): Promise<OperationRow>;
+  /**
+   * The operation that an earlier request with this key began or joined; null when there was none, which `change`
+   * and `provision` make sure of again. Throws `IDEMPOTENCY_KEY_REUSED`.
+   */
+  earlier(once: OnceRequest): Promise<OperationRow | null>;
   /**
    * Begins or joins a sleep, or a deeper one. As `change`; its outcome is `OPERATION_IN_PROGRESS` when the engine
    * turns out to be at work.
    */
-  sleep(engine_id: string, wish: SleepWish, actor: string): Promise<OperationRow>;
+  sleep(
+    engine_id: string,
+    wish: SleepWish,
+    actor: string,
+    once?: OnceRequest | null,
+  ): Promise<OperationRow>;
   /**
    * Marks a `running` engine `failed` and plans its restart, in one transaction. False, without effect, when
    * it does not run at `epoch` any more or an operation is under way on it.
@@ -77,10 +105,9 @@ export function openLifecycle(deps: {
     db.tx((sql) => failRunning(sql, deps.restarts, { engine_id, epoch, reason, evidence }));
 
   return {
-    async provision(product, user_id, engine_version) {
+    async provision(product, user_id, engine_version, once = null) {
       const api_key = newEngineKey();
-      failpoint('begin.before');
-      const begun = await db.tx(async (sql) => {
+      return await begin(once, async (sql) => {
         const engine = await insertEngine(sql, {
           id: randomUUID(),
           product_id: product.id,
@@ -96,16 +123,20 @@ export function openLifecycle(deps: {
           const cap = product.policy.max_engines;
           throw new OrchestratorError('QUOTA_EXCEEDED', `Product at max_engines limit (${cap}).`);
         }
-        return await commit(sql, 'provision', engine, product.slug);
+        return { operation: await commit(sql, 'provision', engine, product.slug), begun: true };
       });
-      failpoint('begin.committed');
-      runner.take(begun.id);
-      return begun;
     },
 
-    change: (kind, engine_id, actor) => begin((sql) => beginOrJoin(sql, kind, engine_id, actor)),
+    change: (kind, engine_id, actor, once = null) =>
+      begin(once, (sql) => beginOrJoin(sql, kind, engine_id, actor)),
 
-    sleep: (engine_id, wish, actor) => begin((sql) => beginOrJoin(sql, 'sleep', engine_id, actor, wish)),
+    async earlier(once) {
+      const result = await findOnce(db, once);
+      return result?.operation_id ? await operationById(db, result.operation_id) : null;
+    },
+
+    sleep: (engine_id, wish, actor, once = null) =>
+      begin(once, (sql) => beginOrJoin(sql, 'sleep', engine_id, actor, wish)),
 
     fail,
 
@@ -114,22 +145,42 @@ export function openLifecycle(deps: {
     outcome: (operation_id) => runner.outcome(operation_id),
   };
 
-  async function begin(work: (sql: Sql) => Promise<{ operation: OperationRow; begun: boolean }>) {
+  async function begin(
+    once: OnceRequest | null,
+    work: (sql: Sql) => Promise<{ operation: OperationRow; begun: boolean }>,
+  ): Promise<OperationRow> {
     failpoint('begin.before');
-    const { operation, begun } = await db.tx(work);
+    const { operation, begun } = await db.tx(async (sql) => {
+      if (once === null) return await work(sql);
+      const id = (await takeOnce(sql, once))?.operation_id;
+      const earlier = id ? await operationById(sql, id) : null;
+      if (earlier !== null) return { operation: earlier, begun: false };
+      const result = await work(sql);
+      await keepOnce(sql, once, { operation_id: result.operation.id });
+      return result;
+    });
     failpoint('begin.committed');
     if (begun) runner.take(operation.id);
     return operation;
   }
 
-  async function beginOrJoin(sql: Sql, kind: Change, engine_id: string, actor: string, sleep: SleepWish | null = null) {
+  async function beginOrJoin(
+    sql: Sql,
+    kind: Change,
+    engine_id: string,
+    actor: string,
+    sleep: SleepWish | null = null,
+  ) {
     const engine = await lockEngine(sql, engine_id);
     if (engine === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
     const underWay = await unfinishedOperation(sql, engine_id);
     const decision = decide(kind, engine.status, underWay);
     switch (decision.verdict) {
       case 'begin':
-        return { operation: await commit(sql, kind, await bound(sql, engine, sleep), actor, sleep), begun: true };
+        return {
+          operation: await commit(sql, kind, await bound(sql, engine, sleep), actor, sleep),
+          begun: true,
+        };
       case 'join':
         return { operation: decision.operation, begun: false };
       case 'refuse': {
@@ -144,7 +195,10 @@ export function openLifecycle(deps: {
     if (sleep === null) return engine;
     const { depth } = sleep;
     if (!isDeeper(depth, engine.sleep_depth)) {
-      throw new OrchestratorError(OPERATIONS.sleep.refusal, `The engine sleeps (${engine.sleep_depth}) already.`);
+      throw new OrchestratorError(
+        OPERATIONS.sleep.refusal,
+        `The engine sleeps (${engine.sleep_depth}) already.`,
+      );
     }
     await updateEngine(sql, engine.id, { sleep_depth: depth });
     return { ...engine, sleep_depth: depth };

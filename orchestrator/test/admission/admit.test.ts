@@ -8,7 +8,7 @@ import { until } from '../support/wait.ts';
 const both = { auto_provision: true, auto_wake: true };
 const neither = { auto_provision: false, auto_wake: false };
 
-const engine = (status: EngineStatus) => ({ id: 'e', status }) as EngineRow;
+const engine = (status: EngineStatus) => ({ id: 'e', status, restart_at: new Date(0) }) as EngineRow;
 const found = (status: EngineStatus, kind?: OperationKind) => ({
   engine: engine(status),
   operation: kind === undefined ? null : { id: 'o', kind },
@@ -44,6 +44,11 @@ describe('the admission table', () => {
   it.each(TABLE)('%s, %s under way', (status, kind, withFlags, withoutFlags) => {
     expect(judge(found(status, kind), both)).toEqual(withFlags);
     expect(judge(found(status, kind), neither)).toEqual(withoutFlags);
+  });
+
+  it('a failed engine that is not restarted any more is left to a person', () => {
+    const given_up = { engine: { ...engine('failed'), restart_at: null }, operation: null };
+    expect(judge(given_up, both)).toEqual(deny('engine_unhealthy'));
   });
 
   it('no engine', () => {

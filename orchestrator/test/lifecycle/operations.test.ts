@@ -271,7 +271,7 @@ describe('the end of an orchestrator', () => {
     expect(await processIsThere(pid)).toBe(false);
 
     const second = await startTestOrchestrator(env);
-    const again = (await second.call('POST', '/engines/ada/admit', { key })).body;
+    const again = (await second.call('POST', '/engines/ada/admit', { key, body: both })).body;
     expect(again).toMatchObject({ admitted: true, engine: { url: engine.url, api_key: engine.api_key } });
     expect(await second.processOf(engine.engine_id)).toMatchObject({ epoch: 2 });
   });

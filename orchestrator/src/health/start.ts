@@ -1,0 +1,34 @@
+/** The background loops that keep engines healthy, started together. Each may run in any number of orchestrators. */
+import type { Clock } from '../lifecycle/clock.ts';
+import { type ReconcileDeps, reconciler } from '../lifecycle/reconcile.ts';
+import { startLoop } from '../loops.ts';
+import { type ProbeDeps, probeDue } from './probes.ts';
+import { restarter } from './restarts.ts';
+
+/** How often each looks for what is due, milliseconds; that is one query when there is nothing. */
+const TICK_MS = 1_000;
+const JITTER = 0.1;
+
+export type HealthDeps = ProbeDeps & ReconcileDeps & { clock: Clock };
+
+/** Starts them; they end with `signal`, and `ended` resolves when the last run has. */
+export function startHealth(deps: HealthDeps, signal: AbortSignal): { ended: Promise<void> } {
+  const { backend, lifecycle, clock, log } = deps;
+  const loop = { every_ms: TICK_MS, jitter: JITTER, clock, log, signal };
+
+  const stopListening = backend.onExit(({ engine_id, epoch, report }) => {
+    const how = report.signal ?? (report.code === null ? 'seen by nobody' : `exit code ${report.code}`);
+    const evidence = { found_by: 'exit' as const, exit: report };
+    lifecycle.fail(engine_id, epoch, `The engine ended (${how}).`, evidence).catch((err) => {
+      // The next probe finds it too.
+      log.warn({ engine_id, err }, 'the end of an engine could not be noted');
+    });
+  });
+  signal.addEventListener('abort', stopListening, { once: true });
+
+  const reconciling = startLoop({ ...loop, name: 'reconcile', run: reconciler(deps) });
+  const probing = startLoop({ ...loop, name: 'probes', run: () => probeDue(deps, signal) });
+  const restarting = startLoop({ ...loop, name: 'restarts', run: restarter(deps, () => restarting.kick()) });
+  const all = Promise.all([reconciling.ended, probing.ended, restarting.ended]);
+  return { ended: all.then(() => undefined) };
+}

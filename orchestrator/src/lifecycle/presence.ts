@@ -1,0 +1,27 @@
+/**
+ * May this engine be handed out? The question of an admit that finds a `running` row.
+ *
+ * An orchestrator serves at once when it starts, before it has compared all rows with what is there, and an
+ * engine may have died while nobody looked. So one whose good health is older than the start is asked after
+ * first. From then on exits are told at once and probes find the rest. Source: O12, O24.
+ */
+import type { Backend } from '../backends/contract.ts';
+import type { EngineRow } from '../registry/engines.ts';
+import type { FailureEvidence } from './restarts.ts';
+
+export type PresenceDeps = {
+  backend: Backend;
+  /** When this orchestrator started, by the database's clock. */
+  since: Date;
+  fail(engine_id: string, epoch: number, reason: string, evidence: FailureEvidence): Promise<boolean>;
+};
+
+/** False when the engine is gone; the registry knows it then. Where that is unknown it counts as there. */
+export async function isThere(deps: PresenceDeps, engine: EngineRow): Promise<boolean> {
+  if (engine.last_health_at !== null && engine.last_health_at >= deps.since) return true;
+  const presence = await deps.backend.is_running(engine.id);
+  if (presence.state !== 'absent') return true;
+  const evidence: FailureEvidence = { found_by: 'admit', exit: presence.exit };
+  await deps.fail(engine.id, engine.epoch, 'The engine is gone.', evidence);
+  return false;
+}
