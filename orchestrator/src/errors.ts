@@ -48,6 +48,11 @@ export const ERRORS = {
     cause: 'The user has no engine.',
     advice: 'Provision one, or admit with `auto_provision: true`.',
   },
+  OPERATION_NOT_FOUND: {
+    status: 404,
+    cause: 'No operation has this id, or it is of another product.',
+    advice: 'Check the id; operations are kept.',
+  },
   ENGINE_ALREADY_EXISTS: {
     status: 409,
     cause: 'Provision for a user that has an engine.',
@@ -72,6 +77,11 @@ export const ERRORS = {
     status: 409,
     cause: 'Another operation on this engine is under way and cannot be joined.',
     advice: 'Try again when it has ended; every operation has a deadline.',
+  },
+  IDEMPOTENCY_KEY_REUSED: {
+    status: 409,
+    cause: 'The `Idempotency-Key` belongs to another request of the last day.',
+    advice: 'Use a new key for each wish, and the same one only to repeat it.',
   },
   QUOTA_EXCEEDED: {
     status: 429,

@@ -8,9 +8,11 @@ import { answerError, refuseInvalid } from './errors.ts';
 import { fleetRoutes } from './fleet.ts';
 import { healthRoutes } from './health.ts';
 import { lifecycleRoutes } from './lifecycle.ts';
+import { operationRoutes } from './operations.ts';
 import { checkEncoding, rawPath } from './path.ts';
 import { productRoutes } from './products.ts';
 import { requestLog } from './request_log.ts';
+import { sleepRoutes } from './sleep.ts';
 
 /** The whole HTTP API. The order is the rule: an id, then a key, then a path and a body worth reading. */
 export function createApp(deps: HttpDeps): App {
@@ -23,6 +25,8 @@ export function createApp(deps: HttpDeps): App {
   healthRoutes(app, deps);
   productRoutes(app, deps);
   lifecycleRoutes(app, deps);
+  sleepRoutes(app, deps);
+  operationRoutes(app, deps);
   fleetRoutes(app, deps);
   docsRoutes(app);
   return app;

@@ -14,10 +14,13 @@ import type { Env } from './context.ts';
 const OPEN_PATHS = ['/health', '/docs', '/openapi.json'];
 /** Everything below is the operators'. */
 const ADMIN_PATH = '/products';
+/** A product sees its own slice, an operator all (O20). */
+const SLICED_PATHS = ['/operations'];
 
 /** How the OpenAPI document names the two keys. */
 export const PLATFORM_KEY = [{ platformKey: [] }];
 export const ADMIN_KEY = [{ adminKey: [] }];
+export const PLATFORM_OR_ADMIN_KEY: Record<string, string[]>[] = [...PLATFORM_KEY, ...ADMIN_KEY];
 export const KEY_SCHEMES = {
   platformKey: { type: 'apiKey', in: 'header', name: 'X-Platform-Key' },
   adminKey: { type: 'apiKey', in: 'header', name: 'X-Admin-Key' },
@@ -28,10 +31,12 @@ export function requireKey(deps: { db: Db; admin_key: string }): MiddlewareHandl
   return async (c, next) => {
     const { path } = c.req;
     if (OPEN_PATHS.includes(path)) return await next();
-    if (path === ADMIN_PATH || path.startsWith(`${ADMIN_PATH}/`)) {
+    const sliced = SLICED_PATHS.some((prefix) => isBelow(path, prefix));
+    if (isBelow(path, ADMIN_PATH) || (sliced && c.req.header('X-Admin-Key') !== undefined)) {
       if (!sameHash(hashKey(c.req.header('X-Admin-Key') ?? ''), adminHash)) {
         throw new OrchestratorError('INVALID_ADMIN_KEY', 'X-Admin-Key is missing or wrong.');
       }
+      c.set('slice', null);
       return await next();
     }
     const key = c.req.header('X-Platform-Key');
@@ -41,6 +46,9 @@ export function requireKey(deps: { db: Db; admin_key: string }): MiddlewareHandl
       throw new OrchestratorError('INVALID_PLATFORM_KEY', 'X-Platform-Key is missing or unknown.');
     }
     c.set('product', product);
+    c.set('slice', product.id);
     await next();
   };
 }
+
+const isBelow = (path: string, prefix: string) => path === prefix || path.startsWith(`${prefix}/`);

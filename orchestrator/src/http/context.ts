@@ -3,12 +3,25 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { AdmissionDeps } from '../admission/admit.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Log } from '../observe/log.ts';
+import type { SleepMode } from '../registry/policy.ts';
 import type { ProductRow } from '../registry/products.ts';
 
 /** What endpoints are built from. */
-export type HttpDeps = AdmissionDeps & { log: Log; admin_key: string; master_keys: MasterKeys };
+export type HttpDeps = AdmissionDeps & {
+  log: Log;
+  admin_key: string;
+  master_keys: MasterKeys;
+  /** Where a product has none of its own. */
+  sleep_mode: SleepMode;
+};
 
-/** What a request carries: its id from the first moment, the calling product from the key check on. */
-export type Env = { Bindings: HttpBindings; Variables: { request_id: string; product: ProductRow } };
+/**
+ * What a request carries: its id from the first moment; from the key check on the calling product, or, where an
+ * operator may ask as well, `slice`: whose rows may be seen, a product's id, or null for everybody's.
+ */
+export type Env = {
+  Bindings: HttpBindings;
+  Variables: { request_id: string; product: ProductRow; slice: ProductRow['id'] | null };
+};
 
 export type App = OpenAPIHono<Env>;

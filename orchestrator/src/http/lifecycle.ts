@@ -1,11 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
 import { admit, provision } from '../admission/admit.ts';
 import { OrchestratorError } from '../errors.ts';
 import type { Change } from '../lifecycle/machine.ts';
-import { type EngineRow, engineOf } from '../registry/engines.ts';
+import { type EngineRow, engineById, engineOf } from '../registry/engines.ts';
 import type { ProductRow } from '../registry/products.ts';
 import { PLATFORM_KEY } from './auth.ts';
-import type { App, HttpDeps } from './context.ts';
+import type { App, Env, HttpDeps } from './context.ts';
+import { accepted, IdempotencyKey, onceOf, viewOperation, Wait } from './operations.ts';
 import { answers, body, EngineView, summarize, Text, UserId, UserPath } from './schemas.ts';
 
 const BOOT_ERRORS = [
@@ -21,6 +23,7 @@ const CHANGE_ERRORS = [
   'INVALID_PLATFORM_KEY',
   'ENGINE_NOT_FOUND',
   'OPERATION_IN_PROGRESS',
+  'IDEMPOTENCY_KEY_REUSED',
   'BACKEND_ERROR',
 ] as const;
 
@@ -30,22 +33,30 @@ const provisionRoute = createRoute({
   summary: 'Create an engine for a user',
   description: 'Answers once the engine is healthy.',
   security: PLATFORM_KEY,
-  request: body(
-    z.object({
-      user_id: UserId,
-      engine_version: Text.min(1)
-        .max(256)
-        .optional()
-        .describe('Image of the engine; ORCH_ENGINE_IMAGE where absent.'),
-    }),
-    { required: true },
-  ),
-  responses: answers(
-    EngineView.pick({ engine_id: true, user_id: true, status: true, url: true, api_key: true }),
-    'The engine.',
-    ...BOOT_ERRORS,
-    'ENGINE_ALREADY_EXISTS',
-  ),
+  request: {
+    headers: IdempotencyKey,
+    query: Wait,
+    ...body(
+      z.object({
+        user_id: UserId,
+        engine_version: Text.min(1)
+          .max(256)
+          .optional()
+          .describe('Image of the engine; ORCH_ENGINE_IMAGE where absent.'),
+      }),
+      { required: true },
+    ),
+  },
+  responses: {
+    ...accepted,
+    ...answers(
+      EngineView.pick({ engine_id: true, user_id: true, status: true, url: true, api_key: true }),
+      'The engine.',
+      ...BOOT_ERRORS,
+      'ENGINE_ALREADY_EXISTS',
+      'IDEMPOTENCY_KEY_REUSED',
+    ),
+  },
 });
 
 const getRoute = createRoute({
@@ -101,15 +112,18 @@ const startRoute = createRoute({
   summary: 'Start an engine',
   description: 'From `stopped`, `sleeping` or `failed`. Answers once the engine is healthy.',
   security: PLATFORM_KEY,
-  request: { params: UserPath },
-  responses: answers(
-    EngineView.pick({ url: true }).extend({ status: z.literal('running') }),
-    'The engine runs.',
-    ...CHANGE_ERRORS,
-    'ENGINE_ALREADY_RUNNING',
-    'PORT_EXHAUSTION',
-    'BOOT_TIMEOUT',
-  ),
+  request: { headers: IdempotencyKey, params: UserPath, query: Wait },
+  responses: {
+    ...accepted,
+    ...answers(
+      EngineView.pick({ url: true }).extend({ status: z.literal('running') }),
+      'The engine runs.',
+      ...CHANGE_ERRORS,
+      'ENGINE_ALREADY_RUNNING',
+      'PORT_EXHAUSTION',
+      'BOOT_TIMEOUT',
+    ),
+  },
 });
 
 const stopRoute = createRoute({
@@ -119,13 +133,16 @@ const stopRoute = createRoute({
   description:
     'From `running`, `sleeping` or `failed`. Turns in flight may end, for up to 30 s. The brain is kept.',
   security: PLATFORM_KEY,
-  request: { params: UserPath },
-  responses: answers(
-    z.object({ status: z.literal('stopped'), engine_id: z.uuid() }),
-    'The engine is stopped.',
-    ...CHANGE_ERRORS,
-    'ENGINE_NOT_RUNNING',
-  ),
+  request: { headers: IdempotencyKey, params: UserPath, query: Wait },
+  responses: {
+    ...accepted,
+    ...answers(
+      z.object({ status: z.literal('stopped'), engine_id: z.uuid() }),
+      'The engine is stopped.',
+      ...CHANGE_ERRORS,
+      'ENGINE_NOT_RUNNING',
+    ),
+  },
 });
 
 const destroyRoute = createRoute({
@@ -134,12 +151,15 @@ const destroyRoute = createRoute({
   summary: 'Destroy an engine',
   description: 'Removes the engine and its brain. Irreversible.',
   security: PLATFORM_KEY,
-  request: { params: UserPath },
-  responses: answers(
-    z.object({ status: z.literal('destroyed'), engine_id: z.uuid() }),
-    'The engine is gone.',
-    ...CHANGE_ERRORS,
-  ),
+  request: { headers: IdempotencyKey, params: UserPath, query: Wait },
+  responses: {
+    ...accepted,
+    ...answers(
+      z.object({ status: z.literal('destroyed'), engine_id: z.uuid() }),
+      'The engine is gone.',
+      ...CHANGE_ERRORS,
+    ),
+  },
 });
 
 /** What a product does with the engine of one user. Bap-engine §2.2, §2.3. */
@@ -148,7 +168,7 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
 
   async function find(product: ProductRow, user_id: string): Promise<EngineRow> {
     const found = await engineOf(db, product.id, user_id);
-    if (found === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
+    if (found === null) throw notFound();
     return found.engine;
   }
 
@@ -158,18 +178,38 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
     api_key: master_keys.open(engine.engine_key_enc),
   });
 
-  /** Does `kind` to a user's engine, waits for the outcome, and gives the engine as it was before. */
-  async function change(kind: Change, product: ProductRow, user_id: string): Promise<EngineRow> {
-    const engine = await find(product, user_id);
-    const operation = await lifecycle.change(kind, engine.id, product.slug);
-    await lifecycle.outcome(operation.id);
-    return engine;
+  /** Begins or joins `kind` on a user's engine, or finds what the same request did before; waits where asked to. */
+  async function change(
+    c: Context<Env>,
+    kind: Exclude<Change, 'sleep'>,
+    user_id: string,
+    wait: 'true' | 'false',
+  ) {
+    const { product } = c.var;
+    const once = onceOf(c, product.id, [kind, user_id]);
+    // In this order: the engine is gone only after its destroy has been begun.
+    const found = await engineOf(db, product.id, user_id);
+    const earlier = once === null ? null : await lifecycle.earlier(once);
+    let operation = earlier;
+    if (operation === null) {
+      if (found === null) throw notFound();
+      operation = await lifecycle.change(kind, found.engine.id, product.slug, once);
+    }
+    return wait === 'true' ? await lifecycle.outcome(operation.id) : operation;
   }
 
   app.openapi(provisionRoute, async (c) => {
     const { user_id, engine_version } = c.req.valid('json');
-    await provision(deps, c.var.product, user_id, engine_version);
-    const { engine_id, status, url, api_key } = view(await find(c.var.product, user_id));
+    const { product } = c.var;
+    const once = onceOf(c, product.id, ['provision', user_id, engine_version ?? null]);
+    const earlier = once === null ? null : await lifecycle.earlier(once);
+    const operation = earlier ?? (await provision(deps, product, user_id, engine_version, once));
+    if (c.req.valid('query').wait === 'false') return c.json(viewOperation(operation), 202);
+    await lifecycle.outcome(operation.id);
+    const engine = await engineById(db, operation.engine_id);
+    // Destroyed meanwhile; another engine of the user is not what this request made.
+    if (engine === null) throw notFound();
+    const { engine_id, status, url, api_key } = view(engine);
     return c.json({ engine_id, user_id, status, url, api_key }, 200);
   });
 
@@ -188,18 +228,27 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
 
   app.openapi(startRoute, async (c) => {
     const { user_id } = c.req.valid('param');
-    await change('start', c.var.product, user_id);
-    const { url } = await find(c.var.product, user_id);
-    return c.json({ status: 'running' as const, url }, 200);
+    const { wait } = c.req.valid('query');
+    const operation = await change(c, 'start', user_id, wait);
+    if (wait === 'false') return c.json(viewOperation(operation), 202);
+    const engine = await engineById(db, operation.engine_id);
+    if (engine === null) throw notFound();
+    return c.json({ status: 'running' as const, url: engine.url }, 200);
   });
 
   app.openapi(stopRoute, async (c) => {
-    const { id } = await change('stop', c.var.product, c.req.valid('param').user_id);
-    return c.json({ status: 'stopped' as const, engine_id: id }, 200);
+    const { wait } = c.req.valid('query');
+    const operation = await change(c, 'stop', c.req.valid('param').user_id, wait);
+    if (wait === 'false') return c.json(viewOperation(operation), 202);
+    return c.json({ status: 'stopped' as const, engine_id: operation.engine_id }, 200);
   });
 
   app.openapi(destroyRoute, async (c) => {
-    const { id } = await change('destroy', c.var.product, c.req.valid('param').user_id);
-    return c.json({ status: 'destroyed' as const, engine_id: id }, 200);
+    const { wait } = c.req.valid('query');
+    const operation = await change(c, 'destroy', c.req.valid('param').user_id, wait);
+    if (wait === 'false') return c.json(viewOperation(operation), 202);
+    return c.json({ status: 'destroyed' as const, engine_id: operation.engine_id }, 200);
   });
 }
+
+const notFound = () => new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
