@@ -72,10 +72,17 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
   const { root, entry, catalog_dir, max_log_bytes = MAX_LOG_BYTES, failpoint = noFailpoint } = options;
   /** How the processes we started ended, or will end. */
   const children = new Map<string, { pid: number; ended: Promise<EngineExitReport> }>();
-  const logCheck = setInterval(
-    () => void limitLogs().catch(options.onError),
-    options.log_check_ms ?? LOG_CHECK_MS,
-  );
+  let measuring = false;
+  const logCheck = setInterval(() => {
+    // Two at once on one log: the second would copy what the first has just cut over the only copy.
+    if (measuring) return;
+    measuring = true;
+    limitLogs()
+      .catch(options.onError)
+      .finally(() => {
+        measuring = false;
+      });
+  }, options.log_check_ms ?? LOG_CHECK_MS);
   logCheck.unref();
   const exits = watchExits({
     ended: async (engine_id, { pid }) => {
