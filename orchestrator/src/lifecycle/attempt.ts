@@ -200,9 +200,10 @@ async function end(
       duration_ms,
     });
     // A boot that failed is tried again after a while, also the first one (O9).
-    const failed = error === null || !boots(kind) ? null : await lockEngine(sql, engine_id);
-    if (failed !== null) {
-      await planRestart(sql, failed, { reason: failed.failure_reason ?? '', turned_ill: false }, restarts);
+    const turned_ill = evidence.gone === true;
+    if (error !== null && (boots(kind) || turned_ill)) {
+      const engine = await lockEngine(sql, engine_id);
+      if (engine !== null) await planRestart(sql, engine, { reason: error.message, turned_ill }, restarts);
     }
     return ended;
   });
