@@ -25,7 +25,6 @@ export const IdempotencyKey = z.object({
     .max(MAX_KEY, `must have at most ${MAX_KEY} characters`)
     .optional()
     .openapi({
-      param: { name: 'Idempotency-Key', in: 'header' },
       description:
         'Any text, new for each wish. The same request with the same key does nothing again and gets the same outcome, for a day.',
     }),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ADMIN, type Call, caller } from './orchestrator.ts';
 
-/** Starts `run_orchestrator.ts`; `kill` is `kill -9`. */
+/** Starts `run_orchestrator.ts`; `kill` is `kill -9`. With `ORCH_FAILPOINT` it may end by itself. */
 export async function startChildOrchestrator(env: Record<string, string>) {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'run_orchestrator.ts')], {
     env,
@@ -21,12 +21,17 @@ export async function startChildOrchestrator(env: Record<string, string>) {
     }),
   ]);
   const url = String(first[0]);
+  const exited =
+    child.exitCode === null && child.signalCode === null ? once(child, 'exit') : Promise.resolve();
+  const signal = (name: NodeJS.Signals) => child.kill(name);
   return {
     url,
     call: caller(url),
+    exited,
+    signal,
     async kill() {
       child.kill('SIGKILL');
-      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+      await exited;
     },
   };
 }

@@ -1,14 +1,21 @@
 /**
  * An orchestrator as a process of its own, so that a test can kill it: `node run_orchestrator.ts`, configured
- * by the environment. Prints its address and waits.
+ * by the environment. Prints its address and waits. `ORCH_FAILPOINT` names the point at which it sends itself
+ * `ORCH_FAILPOINT_SIGNAL`, after it has noted so in `ORCH_FAILPOINT_FILE`.
  */
 import { pino } from 'pino';
 import { startOrchestrator } from '../../src/app.ts';
 import { loadConfig } from '../../src/config.ts';
+import { armFailpoint } from '../../src/failpoints.ts';
 import { createLog } from '../../src/observe/log.ts';
 
 const config = loadConfig(process.env, '/');
 const log = createLog('info', pino.destination(2));
 const engine_entry = `${import.meta.dirname}/stand_in_engine.ts`;
-const { url } = await startOrchestrator({ config, log, engine_entry });
+const { ORCH_FAILPOINT: point, ORCH_FAILPOINT_SIGNAL: signal, ORCH_FAILPOINT_FILE: file } = process.env;
+const failpoint =
+  point && file
+    ? armFailpoint({ point, file, signal: signal === 'SIGSTOP' ? signal : 'SIGKILL' })
+    : undefined;
+const { url } = await startOrchestrator({ config, log, engine_entry, failpoint });
 console.log(url);

@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { findByArgument } from '../../src/backends/process.ts';
+import type { EngineRow } from '../../src/registry/engines.ts';
+import type { OperationRow } from '../../src/registry/operations.ts';
+import { startChildOrchestrator } from '../support/child_orchestrator.ts';
+import {
+  behave,
+  startTestOrchestrator,
+  type TestOrchestrator,
+  testEnvironment,
+} from '../support/orchestrator.ts';
+import { until } from '../support/wait.ts';
+import { type Cell, send } from './cells.ts';
+
+/**
+ * Kills an orchestrator at the cell's point, starts another, and checks what became of it all. Gives how long
+ * it took from that start until the operation had its outcome, milliseconds; null where the kill came before
+ * there was an operation.
+ */
+export async function runCell({ scenario, point }: Cell): Promise<number | null> {
+  const env = await testEnvironment();
+  const fired = join(env.ORCH_DATA_DIR, 'fired');
+
+  // The state before, made by an orchestrator that then goes away.
+  const first = await startTestOrchestrator(env);
+  await first.engines(scenario.behaviour ?? {});
+  const { key } = await first.product();
+  for (const request of scenario.before) await send(first.call, request, key);
+  await first.orchestrator.close();
+  await behave(env.ORCH_DATA_DIR, {});
+
+  // The request, and the kill in the middle of it.
+  const victim = await startChildOrchestrator({
+    ...env,
+    ORCH_FAILPOINT: point,
+    ORCH_FAILPOINT_SIGNAL: 'SIGKILL',
+    ORCH_FAILPOINT_FILE: fired,
+  });
+  const once = { 'Idempotency-Key': randomUUID() };
+  const lost = send(victim.call, scenario.request, key, once).catch(() => null);
+  await victim.exited;
+  expect(await readFile(fired, 'utf8'), 'the fault landed').toBe(`${point}\n`);
+  expect((await lost)?.status, 'nobody was answered').toBeUndefined();
+
+  // The next start.
+  const began = performance.now();
+  const next = await startTestOrchestrator(env);
+  const { db } = next.orchestrator;
+  const [operation] = await db.query<OperationRow>('SELECT * FROM operations WHERE kind = $1', [
+    scenario.kind,
+  ]);
+  let settled_ms: number | null = null;
+  if (operation !== undefined) {
+    await until('it has an outcome', async () => {
+      return (await next.call('GET', `/operations/${operation.id}`, { key })).body.ended_at !== null;
+    });
+    settled_ms = performance.now() - began;
+  }
+  // The caller, who got no answer, asks again.
+  expect((await send(next.call, scenario.request, key, once)).status).toBe(200);
+  await checkEnd(next, { scenario, point }, operation?.id);
+  return settled_ms;
+}
+
+async function checkEnd(o: TestOrchestrator, { scenario }: Cell, id: string | undefined) {
+  const { db } = o.orchestrator;
+  const operations = await db.query<OperationRow>('SELECT * FROM operations WHERE kind = $1', [
+    scenario.kind,
+  ]);
+  const [operation] = operations;
+  if (operation === undefined) throw new Error('there is no operation');
+  expect(operations, 'the repeated request began nothing').toHaveLength(1);
+  if (id !== undefined) expect(operation.id).toBe(id);
+  expect(operation.outcome).toBe('succeeded');
+  expect(operation.ended_at?.getTime(), 'within its deadline').toBeLessThan(operation.deadline.getTime());
+
+  const audit = await db.query<{ outcome: string }>(
+    "SELECT metadata->>'outcome' AS outcome FROM audit_log WHERE metadata->>'operation_id' = $1 AND metadata ? 'outcome'",
+    [operation.id],
+  );
+  expect(audit, 'its end is audited, once').toEqual([{ outcome: 'succeeded' }]);
+
+  const { engine_id } = operation;
+  const [row] = await db.query<EngineRow>('SELECT * FROM engines WHERE id = $1', [engine_id]);
+  expect(row && { status: row.status, sleep_depth: row.sleep_depth }).toEqual(scenario.end ?? undefined);
+  const up =
+    scenario.end !== null && (scenario.end.status === 'running' || scenario.end.sleep_depth === 'doze');
+
+  const processes = await findByArgument(`--engine=${engine_id}/`);
+  expect(processes, 'no process too many, none too few').toHaveLength(up ? 1 : 0);
+  const record = up ? await o.processOf(engine_id) : null;
+  if (record !== null) expect(record).toMatchObject({ pid: processes[0]?.pid, epoch: row?.epoch });
+
+  const folders = await readdir(join(o.config.data_dir, 'engines'));
+  expect(folders, 'no folder too many').toEqual(scenario.end === null ? [] : [engine_id]);
+  const ports = await db.query<{ port: number }>('SELECT port FROM ports WHERE engine_id IS NOT NULL');
+  expect(ports, 'no port too many').toHaveLength(scenario.end === null ? 0 : 1);
+  for (let port = o.config.port_min; port <= o.config.port_min + 2; port += 1) {
+    expect(await listens(port), `port ${port}`).toBe(port === record?.port);
+  }
+}
+
+function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => socket.destroy(void resolve(true)));
+    socket.once('error', () => resolve(false));
+  });
+}
