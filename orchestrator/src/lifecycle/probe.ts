@@ -85,7 +85,8 @@ async function ask(
   } catch (error) {
     signal.throwIfAborted();
     const cause = error instanceof Error ? (error.cause ?? error) : error;
-    const why = cause instanceof Error ? ('code' in cause ? cause.code : cause.name) : 'unknown';
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+    const why = typeof code === 'string' ? code : cause instanceof Error ? cause.name : 'unknown';
     return `no answer (${why})`;
   }
 }

@@ -7,10 +7,13 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import type { Activity } from '@september/contract';
 
 export type StandInBehaviour = {
   /** What `/health` says; default `ok`. */
   health?: 'ok' | 'degraded' | 'starting' | 'error';
+  /** What it says of its parts, where that is not that all is well. */
+  subsystems?: Record<string, string>;
   /** End at once with this code, after printing `last_line`. */
   exit_code?: number;
   last_line?: string;
@@ -22,6 +25,8 @@ export type StandInBehaviour = {
   child?: boolean;
   /** Print "heard SIGTERM" on it. */
   last_act?: boolean;
+  /** What `/activity` says where it differs from an engine that was used just now; `null`: an error. */
+  activity?: Partial<Activity> | null;
 };
 
 const behaviour = (): StandInBehaviour => {
@@ -51,21 +56,23 @@ const server = createServer((request, response) => {
   };
   const key = String(request.headers['x-engine-key'] ?? '');
   if (request.url === '/health') {
-    const { health = 'ok' } = behaviour();
+    const { health = 'ok', subsystems } = behaviour();
     answer(health === 'ok' || health === 'degraded' ? 200 : 503, {
       status: health,
       uptime_seconds: process.uptime(),
-      subsystems: { database: 'ok', llm_provider: 'ok', asset_directory: 'disabled' },
+      subsystems: { database: 'ok', llm_provider: 'ok', asset_directory: 'disabled', ...subsystems },
     });
   } else if (createHash('sha256').update(key).digest('hex') !== process.env.ENGINE_KEY_HASH) {
     answer(401, { error: 'INVALID_KEY', message: 'wrong key' });
   } else if (request.url === '/activity') {
-    answer(200, {
+    const { activity = {} } = behaviour();
+    answer(activity === null ? 500 : 200, {
       in_flight_turns: 0,
       open_streams: 0,
       pending_hitl: 0,
       last_activity_at: new Date().toISOString(),
       busy_until: null,
+      ...activity,
     });
   } else {
     answer(200, { pid: process.pid, child, env: process.env });
