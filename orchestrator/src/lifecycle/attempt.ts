@@ -17,6 +17,7 @@ import type { Log } from '../observe/log.ts';
 import { deleteEngine, type EngineRow, engineById, lockEngine, updateEngine } from '../registry/engines.ts';
 import { noteUp } from '../registry/health.ts';
 import { type Claim, endOperation, noteStep, type OperationRow } from '../registry/operations.ts';
+import { lookAgain } from '../registry/sleep.ts';
 import { boots, OPERATIONS, stepsOf } from './machine.ts';
 import { planRestart } from './restarts.ts';
 import { ProcessGone } from './sleep.ts';
@@ -183,6 +184,8 @@ async function end(
     } else {
       await updateEngine(sql, engine_id, { status: success, failure_reason: null });
     }
+    // Awake again, whichever way: the look that was planned for a sleeper may be an hour away.
+    if ((error === null ? success : failure) === 'running') await lookAgain(sql, engine_id, 0);
     await appendAudit(sql, {
       timestamp: claim.created_at,
       product_id: claim.product_id,

@@ -6,6 +6,7 @@
  * could be idle: an engine in use costs one question in each ORCH_IDLE_TIMEOUT_S. A scan is one indexed
  * query; claiming and moving on are one statement, so any number of replicas may scan (O23).
  */
+import type { Activity } from '@september/contract';
 import type { SleepSettings } from '../config.ts';
 import { OrchestratorError } from '../errors.ts';
 import type { MasterKeys } from '../keys/master.ts';
@@ -57,47 +58,57 @@ export async function scanIdle(deps: IdleDeps, signal: AbortSignal): Promise<voi
 }
 
 async function look(deps: IdleDeps, engine: DueEngine, signal: AbortSignal): Promise<void> {
-  const wish =
-    engine.status === 'running' ? await judgeAwake(deps, engine, signal) : judgeDozing(deps, engine);
-  if ('again_in_s' in wish) return await lookAgain(deps.db, engine.id, wish.again_in_s);
+  const ask = async () => {
+    const api_key = deps.master_keys.open(engine.engine_key_enc);
+    const said = engine.url === null ? 'no address' : await askActivity(engine.url, api_key, signal);
+    if (typeof said !== 'string') return said;
+    deps.log.debug({ engine_id: engine.id, why: said }, 'engine cannot be asked whether it is idle');
+    return null;
+  };
+  const next = await judgeLook(engine, deps.sleep, ask, Date.now);
+  if ('again_in_s' in next) return await lookAgain(deps.db, engine.id, next.again_in_s);
   try {
-    const operation = await deps.lifecycle.sleep(engine.id, wish, 'system');
+    const operation = await deps.lifecycle.sleep(engine.id, next, 'system');
     await deps.lifecycle.outcome(operation.id);
   } catch (error) {
     // It went to work in the last moment, or another operation was faster. The next scan looks again.
     if (!(error instanceof OrchestratorError) || error.code === 'NOT_READY') throw error;
-    deps.log.info({ engine_id: engine.id, code: error.code, why: error.message }, 'engine stays awake');
+    deps.log.info(
+      { engine_id: engine.id, code: error.code, why: error.message },
+      'engine does not fall asleep',
+    );
   }
 }
 
-async function judgeAwake(
-  { master_keys, log, sleep }: IdleDeps,
-  engine: DueEngine,
-  signal: AbortSignal,
+/**
+ * What comes of a look at an engine: a sleep, or the next look. `ask` gives null when the Engine does not
+ * answer: it stays awake. `now`: milliseconds since 1970.
+ */
+export async function judgeLook(
+  engine: Pick<DueEngine, 'status' | 'sleep_depth' | 'sleep_mode' | 'admit_age_s' | 'asleep_s'>,
+  settings: SleepSettings,
+  ask: () => Promise<Activity | null>,
+  now: () => number,
 ): Promise<SleepWish | { again_in_s: number }> {
-  const { idle_timeout_s } = sleep;
+  const { idle_timeout_s, hibernate_after_s } = settings;
   const { admit_age_s } = engine;
+  const mode = engine.sleep_mode ?? settings.sleep_mode;
+  if (engine.status === 'sleeping') {
+    const asleep_s = engine.asleep_s ?? 0;
+    if (mode !== 'doze+hibernate' && mode !== 'hibernate') return { again_in_s: hibernate_after_s };
+    if (asleep_s < hibernate_after_s) return { again_in_s: hibernate_after_s - asleep_s };
+    // Since it fell asleep nothing may have come to it: frozen, it could not have noticed.
+    return { depth: 'hibernate', quiet_s: Math.max(0, Math.floor(asleep_s) - 1) };
+  }
   // A sleep is under way; or an admit says enough, and the engine need not be asked.
   if (engine.sleep_depth !== null) return { again_in_s: SCAN_S };
-  if (admit_age_s !== null && admit_age_s < idle_timeout_s)
+  if (admit_age_s !== null && admit_age_s < idle_timeout_s) {
     return { again_in_s: idle_timeout_s - admit_age_s };
-  const api_key = master_keys.open(engine.engine_key_enc);
-  const activity = engine.url === null ? 'no address' : await askActivity(engine.url, api_key, signal);
-  if (typeof activity === 'string') {
-    log.debug({ engine_id: engine.id, why: activity }, 'engine cannot be asked whether it is idle');
-    return { again_in_s: SCAN_S };
   }
-  const verdict = judgeIdle(activity, Date.now(), idle_timeout_s * 1000);
-  if (!verdict.idle) return { again_in_s: verdict.again_in_ms / 1000 };
-  return { depth: firstDepth(engine.sleep_mode ?? sleep.sleep_mode), quiet_s: idle_timeout_s };
-}
-
-function judgeDozing({ sleep }: IdleDeps, engine: DueEngine): SleepWish | { again_in_s: number } {
-  const { hibernate_after_s } = sleep;
-  const mode = engine.sleep_mode ?? sleep.sleep_mode;
-  const asleep_s = engine.asleep_s ?? 0;
-  if (mode !== 'doze+hibernate' && mode !== 'hibernate') return { again_in_s: hibernate_after_s };
-  if (asleep_s < hibernate_after_s) return { again_in_s: hibernate_after_s - asleep_s };
-  // Since it fell asleep nothing may have come to it: frozen, it could not have noticed.
-  return { depth: 'hibernate', quiet_s: Math.max(0, Math.floor(asleep_s) - 1) };
+  const activity = await ask();
+  if (activity === null) return { again_in_s: SCAN_S };
+  const verdict = judgeIdle(activity, now(), idle_timeout_s * 1000);
+  return verdict.idle
+    ? { depth: firstDepth(mode), quiet_s: idle_timeout_s }
+    : { again_in_s: verdict.again_in_ms / 1000 };
 }

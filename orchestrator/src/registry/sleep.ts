@@ -35,8 +35,9 @@ export async function engineForAdmit(
           AND (last_admit_at IS NULL OR last_admit_at <= now() - make_interval(secs => $3))
        RETURNING id)
      SELECT e.*, o.id AS operation_id, o.kind AS operation_kind,
-            e.status = 'running' AND (EXISTS (SELECT FROM noted)
-              OR (e.sleep_depth IS NULL AND e.last_admit_at > now() - make_interval(secs => $3))) AS noted
+            EXISTS (SELECT FROM noted)
+              OR (e.status = 'running' AND e.sleep_depth IS NULL
+                  AND coalesce(e.last_admit_at > now() - make_interval(secs => $3), false)) AS noted
        FROM engines e LEFT JOIN operations o ON o.engine_id = e.id AND o.outcome IS NULL
       WHERE e.product_id = $1 AND e.user_id = $2`,
     [product_id, user_id, ADMIT_GRAIN_S],

@@ -1,0 +1,120 @@
+import { randomUUID } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import type { Db } from '../../src/registry/db.ts';
+import { admittedWithin, claimDueEngines, engineForAdmit, lookAgain } from '../../src/registry/sleep.ts';
+import { addEngine, addProduct, createRegistry } from '../support/registry.ts';
+import { until } from '../support/wait.ts';
+
+async function runningEngine(db: Db, user_id: string, product_id?: string) {
+  const id = product_id ?? (await addProduct(db)).id;
+  const engine = await addEngine(db, id, user_id);
+  if (typeof engine === 'string') throw new Error(engine);
+  await db.query("UPDATE engines SET status = 'running' WHERE id = $1", [engine.id]);
+  return { ...engine, product_id: id };
+}
+
+describe('an admit', () => {
+  it('notes itself on a running engine, once a second at most', async () => {
+    const db = await createRegistry();
+    const engine = await runningEngine(db, 'ada');
+    const admits = await Promise.all(
+      Array.from({ length: 50 }, () => engineForAdmit(db, engine.product_id, 'ada')),
+    );
+    expect(admits.some((admit) => admit?.noted)).toBe(true);
+    expect((await engineForAdmit(db, engine.product_id, 'ada'))?.noted).toBe(true);
+    expect(await admittedWithin(db, engine.id, 1)).toBe(true);
+    await db.query("UPDATE engines SET last_admit_at = now() - interval '10 s'");
+    expect(await admittedWithin(db, engine.id, 10)).toBe(true);
+    expect(await admittedWithin(db, engine.id, 8)).toBe(false);
+  });
+
+  it('is not noted on an engine that is not running, or about to sleep', async () => {
+    const db = await createRegistry();
+    const engine = await runningEngine(db, 'ada');
+    await db.query("UPDATE engines SET sleep_depth = 'doze'");
+    expect(await engineForAdmit(db, engine.product_id, 'ada')).toMatchObject({ noted: false });
+    await db.query("UPDATE engines SET status = 'stopped', sleep_depth = NULL");
+    expect(await engineForAdmit(db, engine.product_id, 'ada')).toMatchObject({ noted: false });
+    expect(await admittedWithin(db, engine.id, 900)).toBe(false);
+    expect(await engineForAdmit(db, engine.product_id, 'bob')).toBeNull();
+  });
+
+  it('waits for a sleep that is just being written down, and is not noted then', async () => {
+    const db = await createRegistry();
+    const engine = await runningEngine(db, 'ada');
+    let admit: ReturnType<typeof engineForAdmit> | undefined;
+    await db.tx(async (sql) => {
+      await sql.query('SELECT 1 FROM engines WHERE id = $1 FOR UPDATE', [engine.id]);
+      admit = engineForAdmit(db, engine.product_id, 'ada');
+      // The admit has read the row as it was before: running, awake.
+      await until('the admit waits', async () => {
+        const waiting = await db.query(
+          "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
+        );
+        return waiting.length > 0;
+      });
+      await sql.query("UPDATE engines SET sleep_depth = 'doze' WHERE id = $1", [engine.id]);
+    });
+    expect((await admit)?.noted).toBe(false);
+    expect(await admittedWithin(db, engine.id, 900)).toBe(false);
+  });
+});
+
+describe('the scan for idle engines', () => {
+  it('gives each due engine to one replica, and not again before its time', async () => {
+    const db = await createRegistry();
+    const { id } = await addProduct(db, { sleep_mode: 'label' });
+    for (let n = 0; n < 30; n += 1) await runningEngine(db, `u${n}`, id);
+    const claims = await Promise.all(Array.from({ length: 6 }, () => claimDueEngines(db, 10, 60)));
+    const ids = claims.flat().map((engine) => engine.id);
+    expect(new Set(ids).size).toBe(ids.length);
+    const rest = await claimDueEngines(db, 100, 60);
+    expect(ids.length + rest.length).toBe(30);
+    expect(await claimDueEngines(db, 100, 60)).toEqual([]);
+    const [first] = claims.flat();
+    if (first === undefined) throw new Error('nothing was due');
+    expect(first).toMatchObject({ status: 'running', sleep_mode: 'label', admit_age_s: null });
+    await lookAgain(db, first.id, 0);
+    expect(await claimDueEngines(db, 100, 60)).toMatchObject([{ id: first.id }]);
+  });
+
+  it('reads no more than what is due among 100,000 engines', async () => {
+    const db = await createRegistry();
+    const { id } = await addProduct(db);
+    await db.query(
+      `INSERT INTO engines (id, product_id, user_id, status, sleep_depth, engine_version, key_hash, engine_key_enc,
+                            next_idle_check_at)
+       SELECT gen_random_uuid(), $1, n::text, CASE WHEN n % 2 = 0 THEN 'running' ELSE 'sleeping' END,
+              CASE WHEN n % 2 = 0 THEN NULL WHEN n % 4 = 1 THEN 'doze' ELSE 'hibernate' END, 'v', 'h', 'e',
+              now() + make_interval(hours => n - 40)
+         FROM generate_series(1, 100000) AS n`,
+      [id],
+    );
+    await db.query('ANALYZE engines');
+    let plan = '';
+    const explaining = {
+      async query<Row>(text: string, values?: unknown[]) {
+        const rows = await db.query<{ 'QUERY PLAN': string }>(`EXPLAIN ${text}`, values);
+        plan = rows.map((row) => row['QUERY PLAN']).join('\n');
+        return [] as Row[];
+      },
+    };
+    await claimDueEngines(explaining, 50, 5);
+    expect(plan).toContain('Index Scan using engines_due_idle_check');
+    expect(plan).not.toContain('Seq Scan on engines');
+    const due = await claimDueEngines(db, 50, 5);
+    // Those of the first 40 that do not hibernate.
+    expect(due).toHaveLength(30);
+    expect(new Set(due.map(({ status }) => status))).toEqual(new Set(['running', 'sleeping']));
+  }, 60_000);
+});
+
+it('no engine sleeps without a depth, none has one that is down', async () => {
+  const db = await createRegistry();
+  const engine = await runningEngine(db, randomUUID());
+  for (const set of ["status = 'sleeping'", "status = 'stopped', sleep_depth = 'doze'"]) {
+    await expect(db.query(`UPDATE engines SET ${set} WHERE id = $1`, [engine.id])).rejects.toThrow(
+      'engines_sleep_depth',
+    );
+  }
+});
