@@ -1,0 +1,110 @@
+/** With 100,000 engines the queries of the health loops read what is due, and nothing else. */
+import { randomUUID } from 'node:crypto';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
+import { hashKey } from '../../src/keys/formats.ts';
+import { type Db, openDb, type Sql } from '../../src/registry/db.ts';
+import {
+  claimProbes,
+  claimRestarts,
+  noteProbe,
+  noteStillWell,
+  registered,
+  runningEngines,
+} from '../../src/registry/health.ts';
+import { countTurnedIll } from '../../src/registry/incidents.ts';
+import { migrate } from '../../src/registry/migrate.ts';
+import { insertProduct } from '../../src/registry/products.ts';
+import { createDatabase } from '../support/database.ts';
+import { startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
+
+const KEY = 'pk-sept-of-a-large-fleet';
+let url: string;
+
+beforeAll(async () => {
+  expect(inject('postgresUrl')).toMatch(/^postgres/);
+  url = await createDatabase();
+  const db = openDb(url, () => {});
+  await migrate(db);
+  const { id } = await insertProduct(db, {
+    slug: 'large',
+    display_name: 'Large',
+    api_key_hash: hashKey(KEY),
+    policy: {},
+  });
+  await db.query(
+    `INSERT INTO engines (id, product_id, user_id, status, engine_version, key_hash, engine_key_enc, epoch,
+                          next_probe_at, restart_at, ill_since)
+     SELECT gen_random_uuid(), $1, 'user-' || n, CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'running' END,
+            'v', 'h', 'e', 1, now() + make_interval(secs => n % 30),
+            CASE WHEN n % 100 = 0 THEN now() + make_interval(secs => n % 300) END,
+            CASE WHEN n % 100 = 0 THEN now() - make_interval(secs => n % 3000) END
+       FROM generate_series(1, 100000) n`,
+    [id],
+  );
+  await db.query(
+    `INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, outcome, ended_at)
+     SELECT id, product_id, user_id, 'provision', 'large', 'await_health', 1, now(), 'succeeded', now() FROM engines`,
+  );
+  await db.query('ANALYZE');
+  await db.end();
+}, 120_000);
+
+type Node = { 'Node Type': string; 'Relation Name'?: string; 'Index Name'?: string; Plans?: Node[] };
+
+/** Asks PostgreSQL how it would run what `work` runs; gives every node of the plans. */
+async function planOf(db: Db, work: (sql: Sql) => Promise<unknown>): Promise<Node[]> {
+  const nodes: Node[] = [];
+  const flatten = (node: Node) => {
+    nodes.push(node);
+    node.Plans?.forEach(flatten);
+  };
+  const explain: Sql = {
+    async query(text, values) {
+      const [row] = await db.query<{ 'QUERY PLAN': { Plan: Node }[] }>(
+        `EXPLAIN (FORMAT JSON) ${text}`,
+        values,
+      );
+      for (const { Plan } of row?.['QUERY PLAN'] ?? []) flatten(Plan);
+      return [];
+    },
+  };
+  await work(explain);
+  return nodes;
+}
+
+describe('with 100,000 engines', () => {
+  const ids = Array.from({ length: 50 }, () => randomUUID());
+  it.each<[string, string, (sql: Sql) => Promise<unknown>]>([
+    ['the claim of probes', 'engines_due_probe', (sql) => claimProbes(sql, 50, 30)],
+    ['the note on those still well', 'engines_pkey', (sql) => noteStillWell(sql, ids, 300)],
+    [
+      'the note on one probe',
+      'engines_running',
+      (sql) => noteProbe(sql, { id: ids[0] ?? '', epoch: 1 }, { health: 'ill', seen: 'nothing' }),
+    ],
+    ['the claim of restarts', 'engines_due_restart', (sql) => claimRestarts(sql, 8)],
+    ['the look of the breaker', 'engines_ill', (sql) => countTurnedIll(sql, 60)],
+    ['a page of reconcile', 'engines_running', (sql) => runningEngines(sql, ids[0] ?? null, 500)],
+    ['the look at what stands', 'operations_by_engine', (sql) => registered(sql, ids)],
+  ])('%s uses %s', async (_, index, work) => {
+    const db = openDb(url, () => {});
+    try {
+      const nodes = await planOf(db, work);
+      expect(nodes.map((node) => node['Index Name'])).toContain(index);
+      const read = nodes
+        .filter((node) => node['Node Type'] === 'Seq Scan')
+        .map((node) => node['Relation Name']);
+      expect(read.filter((table) => table === 'engines' || table === 'operations')).toEqual([]);
+    } finally {
+      await db.end();
+    }
+  });
+
+  it('an orchestrator serves before it has looked at them all, and gives out none that is dead', async () => {
+    const o = await startTestOrchestrator({ ...(await testEnvironment()), ORCH_DATABASE_URL: url });
+    const { body } = await o.call('POST', '/engines/user-99999/admit', { key: KEY });
+    expect(body).toEqual({ admitted: false, engine: null, reason: 'engine_unhealthy' });
+    const status = await o.call('GET', '/status', { key: KEY });
+    expect(status.body.by_status.running).toBeGreaterThan(50_000);
+  });
+});
