@@ -13,16 +13,22 @@ const START_TIMEOUT_MS = 60_000;
 export type OwnOrchestrator = { url: string; adminKey: string; folder: string; stop(): Promise<void> };
 
 /**
- * A whole orchestrator in a temporary folder and on free ports, as `npm start` would run it; `stop` leaves
- * nothing behind.
+ * A whole orchestrator in a temporary folder and on free ports, as `npm start` would run it, with `variables`
+ * in its environment; `stop` leaves nothing behind.
  */
-export async function startOwnOrchestrator(): Promise<OwnOrchestrator> {
+export async function startOwnOrchestrator(variables: Record<string, string> = {}): Promise<OwnOrchestrator> {
   const folder = await mkdtemp(join(tmpdir(), 'september-tour-'));
   const port = await freePort();
   const adminKey = randomBytes(36).toString('base64url');
   const url = `http://127.0.0.1:${port}`;
   const child = spawn(process.execPath, [join(import.meta.dirname, '../orchestrator/src/main.ts')], {
-    env: { ...process.env, ORCH_DATA_DIR: folder, ORCH_PORT: String(port), ORCH_ADMIN_KEY: adminKey },
+    env: {
+      ...process.env,
+      ...variables,
+      ORCH_DATA_DIR: folder,
+      ORCH_PORT: String(port),
+      ORCH_ADMIN_KEY: adminKey,
+    },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const ended = once(child, 'exit');

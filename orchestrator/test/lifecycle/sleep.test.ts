@@ -153,6 +153,20 @@ describe.each(DEPTHS)('from %s', (depth) => {
   });
 });
 
+it('1,000 admits at once of one sleeping user wake it once, and all are answered', async () => {
+  const { sleep, admit, operations, engine } = await world();
+  for (const [wakes, depth] of [
+    [1, 'hibernate'],
+    [2, 'doze'],
+  ] as const) {
+    await sleep(depth);
+    const answers = await Promise.all(Array.from({ length: 1_000 }, () => admit()));
+    expect(new Set(answers.map(({ body }) => body.engine.url))).toEqual(new Set([engine.url]));
+    expect(answers.filter(({ body }) => body.admitted)).toHaveLength(1_000);
+    expect(await operations('wake')).toHaveLength(wakes);
+  }
+});
+
 describe('an engine at work', () => {
   it.each([
     ['a turn', { in_flight_turns: 1 }, 'turns in flight: 1'],
