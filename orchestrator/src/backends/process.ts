@@ -67,12 +67,15 @@ export async function isFrozen({ pid, started }: ProcessIdentity): Promise<boole
   return seen?.started === started && seen.frozen;
 }
 
-/** Makes a process that leads its own group stand still, and the group with it. Returns once it does, or is gone. */
-export async function freeze(identity: ProcessIdentity): Promise<void> {
+/**
+ * Makes a process that leads its own group stand still, and the group with it. Returns once it does, or is
+ * gone, or is `wanted` no more: another may let it go on before we have seen it stand.
+ */
+export async function freeze(identity: ProcessIdentity, wanted: () => Promise<boolean>): Promise<void> {
   if (!(await isAlive(identity))) return;
   signalGroup(identity.pid, 'SIGSTOP');
   const until = performance.now() + FREEZE_TIMEOUT_MS;
-  while ((await isAlive(identity)) && !(await isFrozen(identity))) {
+  while ((await isAlive(identity)) && !(await isFrozen(identity)) && (await wanted())) {
     if (performance.now() >= until) throw new Error(`process ${identity.pid} does not stand still`);
     await delay(POLL_MS);
   }

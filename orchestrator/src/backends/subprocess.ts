@@ -10,6 +10,7 @@
  * start an engine looks for one first. Source: bap-engine §8, O12, O22.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -135,6 +136,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     if (same !== undefined) {
       await keepRecord(engine_id, same);
       await thawProcess(same);
+      watch(engine_id, same);
       return same;
     }
     failpoint('create.replaced');
@@ -183,8 +185,11 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
       const record = { pid, started: (await startOf(pid)) ?? 'ended', epoch, port };
       failpoint('create.spawned');
       await undoIfLate(engine_id, record);
-      await keepRecord(engine_id, record);
-      return record;
+      const first = await firstOf(engine_id, record);
+      if (first !== record) await terminate(record, 0);
+      await keepRecord(engine_id, first);
+      watch(engine_id, first);
+      return first;
     } finally {
       await log.close();
     }
@@ -211,6 +216,23 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
       if (await graveyard.has(engine_id)) await removeFolder(engine_id);
       throw error;
     }
+  }
+
+  /**
+   * Which one stays when two callers of one epoch have started a process in the same moment: the lower
+   * process id, so that both come to the same answer.
+   */
+  async function firstOf(engine_id: string, record: ProcessRecord): Promise<ProcessRecord> {
+    const twins = (await standing(engine_id)).filter(({ pid, epoch }) => {
+      return epoch === record.epoch && pid !== record.pid;
+    });
+    const lowest = twins.sort((a, b) => a.pid - b.pid)[0];
+    return lowest !== undefined && lowest.pid < record.pid ? lowest : record;
+  }
+
+  /** Has the end of a process told, whoever started it: our own children tell it themselves. */
+  function watch(engine_id: string, record: ProcessRecord): void {
+    if (children.get(engine_id)?.pid !== record.pid) exits.adopt(engine_id, record);
   }
 
   /**
@@ -247,7 +269,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
       const late = recorded.epoch < (await fenceOf(folderOf(engine_id)));
       const record = (late ? await find(engine_id) : null) ?? recorded;
       if (await isAlive(record)) {
-        if (children.get(engine_id)?.pid !== record.pid) exits.adopt(engine_id, record);
+        watch(engine_id, record);
         return { state: 'present', epoch: record.epoch, frozen: await isFrozen(record) };
       }
       const child = children.get(engine_id);
@@ -286,10 +308,10 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
   async function freeze(engine_id: string, { epoch }: { epoch: number }): Promise<boolean> {
     const standing = await find(engine_id);
     if (standing?.epoch !== epoch) return false;
-    await freezeProcess(standing);
+    const isOurs = async () => (await find(engine_id))?.epoch === epoch;
+    await freezeProcess(standing, isOurs);
     // This caller may have been held up between looking and freezing, while another woke the engine.
-    const now = await find(engine_id);
-    if (now?.epoch === epoch) return true;
+    if (await isOurs()) return true;
     await thawProcess(standing);
     return false;
   }
@@ -301,6 +323,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     await raiseFence(folderOf(engine_id), epoch);
     await keepRecord(engine_id, { ...standing, epoch });
     await thawProcess(standing);
+    watch(engine_id, standing);
     return await isAlive(standing);
   }
 
@@ -330,7 +353,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
 
   /** Whole or not at all: a half-written record would make the engine unknown. */
   async function keepRecord(engine_id: string, record: ProcessRecord): Promise<void> {
-    const draft = `${recordFile(engine_id)}.new`;
+    const draft = `${recordFile(engine_id)}.${randomUUID()}`;
     await writeFile(draft, JSON.stringify(record), { mode: 0o600 });
     await rename(draft, recordFile(engine_id));
   }
