@@ -104,13 +104,13 @@ export async function startOrchestrator(options: {
 
   try {
     await runner.resume();
-    const { admin_key, engine_image: default_version } = config;
+    const { admin_key, engine_image: default_version, health } = config;
     const { sleep_mode } = config.sleep;
-    const app = createApp({ db, lifecycle, default_version, log, admin_key, master_keys, sleep_mode });
+    const app = createApp({ ...parts, lifecycle, default_version, admin_key, sleep_mode, health });
     const server = await listen(app, config.host, config.port);
     log.info({ url: server.url }, 'orchestrator listens');
     // Not before: with many engines these take long, and an admit asks for itself whether an engine is there.
-    const { health, reconcile_interval_s } = config;
+    const { reconcile_interval_s } = config;
     background.push(startHealth({ ...parts, lifecycle, health, reconcile_interval_s }, closing.signal).ended);
     const idle = startIdleDetector({ ...parts, lifecycle, sleep: config.sleep }, closing.signal);
     if (idle !== null) background.push(idle.ended);

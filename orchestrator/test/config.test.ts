@@ -30,6 +30,9 @@ describe('the configuration', () => {
       port_min: 9001,
       port_max: 29_999,
       boot_timeout_s: 60,
+      health: { interval_s: 30, timeout_s: 10, max_failures: 3 },
+      restarts: { backoff_base_s: 5, backoff_max_s: 300, max_attempts: 8, reset_after_s: 300 },
+      reconcile_interval_s: 20,
     });
     expect(config.catalog_dir).toMatch(/\/catalog$/);
   });
@@ -71,6 +74,21 @@ describe('the configuration', () => {
   it('refuses a range of ports that ends before it begins', () => {
     expect(problemsOf({ ...given, ORCH_PORT_MIN: '9100', ORCH_PORT_MAX: '9099' })).toEqual([
       'ORCH_PORT_MIN must not be above ORCH_PORT_MAX',
+    ]);
+  });
+
+  it('refuses times that contradict each other', () => {
+    expect(
+      problemsOf({
+        ...given,
+        ORCH_HEALTH_CHECK_INTERVAL_S: '10',
+        ORCH_HEALTH_CHECK_TIMEOUT_S: '10',
+        ORCH_RESTART_BACKOFF_BASE_S: '60',
+        ORCH_RESTART_BACKOFF_MAX_S: '30',
+      }),
+    ).toEqual([
+      'ORCH_HEALTH_CHECK_TIMEOUT_S must be below ORCH_HEALTH_CHECK_INTERVAL_S',
+      'ORCH_RESTART_BACKOFF_BASE_S must not be above ORCH_RESTART_BACKOFF_MAX_S',
     ]);
   });
 

@@ -5,6 +5,7 @@ import { emptyBodyMeansDefaults, limitBody } from './body.ts';
 import type { App, Env, HttpDeps } from './context.ts';
 import { docsRoutes } from './docs.ts';
 import { answerError, refuseInvalid } from './errors.ts';
+import { explainRoutes } from './explain.ts';
 import { fleetRoutes } from './fleet.ts';
 import { healthRoutes } from './health.ts';
 import { lifecycleRoutes } from './lifecycle.ts';
@@ -26,6 +27,7 @@ export function createApp(deps: HttpDeps): App {
   productRoutes(app, deps);
   lifecycleRoutes(app, deps);
   sleepRoutes(app, deps);
+  explainRoutes(app, deps);
   operationRoutes(app, deps);
   fleetRoutes(app, deps);
   docsRoutes(app);

@@ -1,6 +1,7 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { AdmissionDeps } from '../admission/admit.ts';
+import type { HealthSettings, RestartPolicy } from '../config.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Log } from '../observe/log.ts';
 import type { SleepMode } from '../registry/policy.ts';
@@ -13,6 +14,8 @@ export type HttpDeps = AdmissionDeps & {
   master_keys: MasterKeys;
   /** Where a product has none of its own. */
   sleep_mode: SleepMode;
+  health: HealthSettings;
+  restarts: RestartPolicy;
 };
 
 /**

@@ -12,7 +12,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { appendAudit } from '../audit/append.ts';
-import type { Backend } from '../backends/contract.ts';
+import type { Backend, Presence } from '../backends/contract.ts';
 import type { RestartPolicy } from '../config.ts';
 import { OrchestratorError } from '../errors.ts';
 import type { HitFailpoint } from '../failpoints.ts';
@@ -86,6 +86,8 @@ export type Lifecycle = {
    * Where that cannot be found out it counts as there (O12).
    */
   isThere(engine: EngineRow): Promise<boolean>;
+  /** What the backend says of the engine's process, now. */
+  presence(engine_id: string): Promise<Presence>;
   /** Waits for the end of an operation; throws its error when it failed. */
   outcome(operation_id: string): Promise<OperationRow>;
 };
@@ -139,6 +141,8 @@ export function openLifecycle(deps: {
       begin(once, (sql) => beginOrJoin(sql, 'sleep', engine_id, actor, wish)),
 
     fail,
+
+    presence: (engine_id) => deps.backend.is_running(engine_id),
 
     isThere: (engine) => isThere({ ...deps, fail }, engine),
 

@@ -34,6 +34,8 @@ export type EngineRow = {
   sleep_depth: SleepDepth | null;
   /** When it last fell asleep. */
   slept_at: Date | null;
+  /** When it is asked next whether it is idle, or put deeper. */
+  next_idle_check_at: Date;
 };
 
 /**
