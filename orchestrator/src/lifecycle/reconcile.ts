@@ -22,6 +22,7 @@ import { noteStillWell, type Registered, registered, runningEngines, takeTurn } 
 import type { Clock } from './clock.ts';
 import type { Lifecycle } from './operations.ts';
 import { probe } from './probe.ts';
+import { thawStray } from './sleep.ts';
 
 /** Engines looked at side by side. */
 const PARALLEL = 50;
@@ -68,8 +69,11 @@ export function reconciler(deps: ReconcileDeps): (signal: AbortSignal) => Promis
     for (let last: string | null = null; !signal.aborted; ) {
       const page = await runningEngines(db, last, PAGE);
       await inParallel(page, signal, async ({ id, epoch }) => {
-        const listed = standing.get(id)?.state ?? 'absent';
-        if (listed === 'present') {
+        const listed = standing.get(id);
+        if (listed?.state === 'present') {
+          if (await thawStray(backend, { id, epoch }, listed)) {
+            log.warn({ engine_id: id }, 'a running engine stood still; it goes on');
+          }
           if (at_start) await adopt(deps, id, signal);
           return;
         }
