@@ -1,0 +1,22 @@
+/**
+ * What every backend has to do, whatever it runs engines on: the prose of src/backends/contract.ts as checks.
+ *
+ * The lifecycle counts on these statements and on nothing else, so a backend is done when it passes here. A
+ * test file of a backend gives a `Place` and calls `describeBackend`; what is special to that backend is
+ * tested there, not here.
+ */
+import { describe } from 'vitest';
+import { checkContract } from './conformance/contract.ts';
+import { checkFailures } from './conformance/failures.ts';
+import type { MakePlace } from './conformance/place.ts';
+import { checkRaces } from './conformance/races.ts';
+import { checkSequences } from './conformance/sequences.ts';
+
+export function describeBackend(name: string, makePlace: MakePlace): void {
+  describe(`the ${name} backend keeps the contract`, () => {
+    checkContract(makePlace);
+    checkFailures(makePlace);
+    checkRaces(makePlace);
+    checkSequences(makePlace);
+  });
+}
