@@ -246,6 +246,30 @@ describe('sleep by hand', () => {
   });
 });
 
+it('an engine that runs by its row and stands still is let go on', async () => {
+  const { o, process, frozen, get, admit } = await world({ ORCH_RECONCILE_INTERVAL_S: '1' });
+  const { pid } = await process();
+  globalThis.process.kill(-pid, 'SIGSTOP');
+  await until('it stands still', frozen);
+  await until('it goes on', async () => !(await frozen()));
+  expect(await get()).toMatchObject({ status: 'running' });
+  expect((await admit()).body.admitted).toBe(true);
+  expect((await process()).pid).toBe(pid);
+  expect(o.logged()).toContain('a running engine stood still');
+});
+
+it('a dozing engine is left to doze by reconcile', async () => {
+  const { o, sleep, frozen } = await world({ ORCH_RECONCILE_INTERVAL_S: '1' });
+  await sleep('doze');
+  const turn = async () =>
+    (
+      await o.orchestrator.db.query<{ next_at: Date }>("SELECT next_at FROM turns WHERE name = 'reconcile'")
+    )[0]?.next_at;
+  const before = (await turn())?.getTime() ?? 0;
+  await until('reconcile came round twice', async () => ((await turn())?.getTime() ?? 0) > before + 1_000);
+  expect(await frozen()).toBe(true);
+});
+
 describe('the idle detector', () => {
   const fast = { ORCH_IDLE_TIMEOUT_S: '1', ORCH_HIBERNATE_AFTER_S: '1' };
   const sleepsAt = (get: () => Promise<{ sleep_depth?: string }>, depth: string) =>
