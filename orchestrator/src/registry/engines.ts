@@ -149,16 +149,6 @@ export async function updateEngine(
   ]);
 }
 
-/** The engines in `status` on which no operation is under way. */
-export async function settledEngines(sql: Sql, status: EngineStatus): Promise<EngineRow[]> {
-  return await sql.query<EngineRow>(
-    `SELECT e.* FROM engines e
-      WHERE e.status = $1
-        AND NOT EXISTS (SELECT FROM operations o WHERE o.engine_id = e.id AND o.outcome IS NULL)`,
-    [status],
-  );
-}
-
 /** A page of a product's engines, oldest first, and how many there are in all pages; both at the same moment. */
 export async function listEngines(
   sql: Sql,
