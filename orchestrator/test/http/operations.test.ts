@@ -64,6 +64,50 @@ describe('an Idempotency-Key', () => {
     expect((await call('POST', '/engines/provision', once)).body).toEqual(failed.body);
   });
 
+  it('keeps an answer with a key in it sealed, and does not let an old policy come back', async () => {
+    const o = await startTestOrchestrator();
+    const register = { admin: ADMIN, ...withKey('k-1'), body: { slug: 'demo', display_name: 'Demo' } };
+    const [first, again] = await Promise.all([
+      o.call('POST', '/products/register', register),
+      o.call('POST', '/products/register', register),
+    ]);
+    expect([first.status, again.body]).toEqual([200, first.body]);
+    const rows = await o.orchestrator.db.query('SELECT * FROM idempotency_keys');
+    expect(rows).toHaveLength(1);
+    expect(JSON.stringify(rows)).not.toContain(first.body.platform_api_key);
+    const put = (key: string, max_engines: number) =>
+      o.call('PUT', `/products/${first.body.product_id}/policy`, {
+        admin: ADMIN,
+        ...withKey(key),
+        body: { policy: { max_engines } },
+      });
+    await put('k-2', 1);
+    await put('k-3', 2);
+    expect((await put('k-2', 1)).body).toEqual({ policy: { max_engines: 1 } });
+    expect(await o.orchestrator.db.query('SELECT policy FROM products')).toEqual([
+      { policy: { max_engines: 2 } },
+    ]);
+    expect((await put('k-1', 1)).body.error.code).toBe('IDEMPOTENCY_KEY_REUSED');
+  });
+
+  it('is forgotten after a day, a few at a time', async () => {
+    const o = await startTestOrchestrator();
+    const { db } = o.orchestrator;
+    await db.query(
+      `INSERT INTO idempotency_keys (scope, key, request_hash, created_at)
+       SELECT 'admin', 'old-' || n, '', now() - interval '25 hours' FROM generate_series(1, 5) AS n`,
+    );
+    for (const key of ['a', 'b', 'c']) {
+      const register = { admin: ADMIN, ...withKey(key), body: { slug: key, display_name: key } };
+      await o.call('POST', '/products/register', register);
+    }
+    expect(await db.query('SELECT key FROM idempotency_keys ORDER BY key')).toEqual([
+      { key: 'a' },
+      { key: 'b' },
+      { key: 'c' },
+    ]);
+  });
+
   it('must be visible text of at most 255 characters', async () => {
     const o = await startTestOrchestrator();
     const { call } = await o.product();
