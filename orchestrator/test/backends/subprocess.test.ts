@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { Backend, EngineSpec } from '../../src/backends/contract.ts';
+import { type Backend, type EngineSpec, StaleEpoch } from '../../src/backends/contract.ts';
 import { startOf } from '../../src/backends/process.ts';
 import { subprocessBackend } from '../../src/backends/subprocess.ts';
 import { hashKey } from '../../src/keys/formats.ts';
@@ -76,6 +76,7 @@ const absent = async (backend: Backend, id: string) =>
     return presence.state === 'absent' && presence;
   });
 
+/** What is special to processes; the contract of all backends is checked by subprocess_conformance.test.ts. */
 describe('the subprocess backend', () => {
   it('gives an engine its own folder, port and group, and the environment it needs and no more', async () => {
     const { backend, spec, file, record } = await world();
@@ -106,30 +107,6 @@ describe('the subprocess backend', () => {
     }
   });
 
-  it('takes an engine of the same epoch as it is, also after the orchestrator has changed', async () => {
-    const { backend, spec, reopen, engine_id } = await world();
-    const { url } = await backend.create(spec, forEver);
-    const { pid } = await answerOf(url);
-    const other = reopen();
-    await other.create(spec, forEver);
-    expect((await answerOf(url)).pid).toBe(pid);
-    expect(await other.is_running(engine_id)).toEqual({ state: 'present', epoch: 1, frozen: false });
-    expect(await other.list()).toMatchObject([{ engine_id, presence: { state: 'present', epoch: 1 } }]);
-    await other.close();
-  });
-
-  it('replaces an engine of an older epoch, on the same data', async () => {
-    const { backend, spec, file, engine_id } = await world();
-    const { url } = await backend.create(spec, forEver);
-    const { pid } = await answerOf(url);
-    await writeFile(file('brain.sqlite'), 'what it knows');
-    await backend.create({ ...spec, epoch: 2 }, forEver);
-    expect(await processIsThere(pid)).toBe(false);
-    expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 2, frozen: false });
-    expect((await answerOf(url)).env.ENGINE_EPOCH).toBe('2');
-    expect(await readFile(file('brain.sqlite'), 'utf8')).toBe('what it knows');
-  });
-
   it('finds a process whose record was never written, instead of starting a second', async () => {
     const { backend, spec, reopen, file, record } = await world();
     const { url } = await backend.create(spec, forEver);
@@ -155,42 +132,6 @@ describe('the subprocess backend', () => {
     await backend.stop(engine_id, { epoch: 1 });
   });
 
-  it('says unknown, not absent, when the record cannot be read', async () => {
-    const { backend, spec, file, engine_id } = await world();
-    const { url } = await backend.create(spec, forEver);
-    const { pid } = await answerOf(url);
-    await writeFile(file('process.json'), '{"half');
-    expect(await backend.is_running(engine_id)).toMatchObject({ state: 'unknown' });
-    await rm(file('process.json'));
-    expect(await processIsThere(pid)).toBe(true);
-  });
-
-  it('ends an engine that ignores SIGTERM after the grace, and what it started with it', async () => {
-    const { backend, spec, engine_id } = await world({ behaviour: { stubborn: true } });
-    const { url } = await backend.create(spec, forEver);
-    const { pid } = await answerOf(url);
-    await backend.stop(engine_id, { epoch: 99, grace_s: 0.1 });
-    expect(await processIsThere(pid)).toBe(false);
-    expect(await backend.is_running(engine_id)).toEqual({ state: 'absent', exit: null });
-    await backend.stop(engine_id, { epoch: 99, grace_s: 0.1 });
-  });
-
-  it('reports how a process ended: code, signal, last words', async () => {
-    const { backend, spec, engine_id, behave } = await world({
-      behaviour: { exit_code: 64, last_line: '{"level":"error","message":"LLM_PROVIDER must be one of …"}' },
-    });
-    await backend.create(spec, forEver);
-    expect((await absent(backend, engine_id)).exit).toEqual({
-      code: 64,
-      signal: null,
-      last_words: 'LLM_PROVIDER must be one of …',
-    });
-    await behave({});
-    const { url } = await backend.create({ ...spec, epoch: 2 }, forEver);
-    process.kill((await answerOf(url)).pid, 'SIGKILL');
-    expect((await absent(backend, engine_id)).exit).toMatchObject({ code: null, signal: 'SIGKILL' });
-  });
-
   it('lets an engine say that its port is taken', async () => {
     const { backend, spec, engine_id } = await world();
     const squatter = createServer().listen(spec.port ?? 0, '127.0.0.1');
@@ -200,21 +141,55 @@ describe('the subprocess backend', () => {
     expect((await absent(backend, engine_id)).exit).toMatchObject({ code: 65 });
   });
 
-  it('brings nothing up once its caller has given up', async () => {
-    const { backend, spec, engine_id } = await world();
-    await expect(backend.create(spec, AbortSignal.abort(new Error('too late')))).rejects.toThrow('too late');
-    expect(await backend.is_running(engine_id)).toEqual({ state: 'absent', exit: null });
-    expect(await backend.list()).toEqual([{ engine_id, presence: { state: 'absent', exit: null } }]);
+  it('does nothing for an epoch that a newer one has followed, and throws StaleEpoch', async () => {
+    const { backend, spec, engine_id, reopen, record } = await world();
+    await backend.create({ ...spec, epoch: 2 }, forEver);
+    const before = await record();
+    // A second orchestrator's view, as that of one which was frozen.
+    const late = reopen();
+    for (const call of [
+      () => late.create(spec, forEver),
+      () => late.stop(engine_id, { epoch: 1, grace_s: 0 }),
+      () => late.destroy(engine_id, { epoch: 1 }),
+    ]) {
+      await expect(call()).rejects.toThrow(StaleEpoch);
+      expect(await record()).toEqual(before);
+      expect(await processIsThere(before.pid)).toBe(true);
+    }
+    // Also where nothing stands any more.
+    await backend.stop(engine_id, { epoch: 2 });
+    await expect(late.create(spec, forEver)).rejects.toThrow(StaleEpoch);
+    expect(await late.is_running(engine_id)).toMatchObject({ state: 'absent' });
+    await late.close();
   });
 
-  it('removes everything an engine kept, twice if need be', async () => {
+  it('brings nothing up for an epoch that was stopped before it had begun', async () => {
+    const { backend, spec, engine_id } = await world();
+    await backend.stop(engine_id, { epoch: 2 });
+    await expect(backend.create(spec, forEver)).rejects.toThrow(StaleEpoch);
+    expect(await backend.is_running(engine_id)).toMatchObject({ state: 'absent' });
+  });
+
+  it('never brings back what was destroyed, whatever the epoch', async () => {
     const { backend, spec, engine_id, file } = await world();
-    const { url } = await backend.create(spec, forEver);
-    const { pid } = await answerOf(url);
+    await backend.create(spec, forEver);
     await backend.destroy(engine_id, { epoch: 1 });
-    expect(await processIsThere(pid)).toBe(false);
+    await expect(backend.create({ ...spec, epoch: 9 }, forEver)).rejects.toThrow('it has been destroyed');
+    await backend.stop(engine_id, { epoch: 9 });
     await expect(stat(file('.'))).rejects.toMatchObject({ code: 'ENOENT' });
-    await backend.destroy(engine_id, { epoch: 1 });
+  });
+
+  it('believes no record that a late caller wrote over a newer one', async () => {
+    const { backend, spec, engine_id, file, record } = await world();
+    await backend.create({ ...spec, epoch: 2 }, forEver);
+    const truth = await record();
+    await writeFile(
+      file('process.json'),
+      JSON.stringify({ ...truth, pid: 1, started: 'long ago', epoch: 1 }),
+    );
+    expect(await backend.is_running(engine_id)).toMatchObject({ state: 'present', epoch: 2 });
+    await backend.stop(engine_id, { epoch: 2 });
+    expect(await processIsThere(truth.pid)).toBe(false);
   });
 
   it('keeps the log of an engine below its limit while it runs', async () => {
@@ -230,21 +205,12 @@ describe('the subprocess backend', () => {
     expect((await stat(file('engine.log.1'))).size).toBeGreaterThan(1_000);
   });
 
-  it('freezes and thaws an engine, each as often as it is asked to', async () => {
-    const { backend, spec, engine_id } = await world();
-    const { url } = await backend.create(spec, forEver);
-    const { pid } = await answerOf(url);
-    for (const time of ['first', 'again']) {
-      expect([time, await backend.freeze(engine_id, { epoch: 1 })]).toEqual([time, true]);
-      expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 1, frozen: true });
-    }
-    // What is sent meanwhile waits, and is answered afterwards.
-    const waiting = answerOf(url);
-    for (const time of ['first', 'again']) {
-      expect([time, await backend.thaw(engine_id, { epoch: 1 })]).toEqual([time, true]);
-      expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 1, frozen: false });
-    }
-    expect((await waiting).pid).toBe(pid);
+  it('ends what the engine started along with it', async () => {
+    const { backend, spec, engine_id } = await world({ behaviour: { child: true } });
+    const { child } = await answerOf((await backend.create(spec, forEver)).url);
+    expect(await processIsThere(child)).toBe(true);
+    await backend.stop(engine_id, { epoch: 1 });
+    await until('the child is gone', async () => !(await processIsThere(child)));
   });
 
   it.runIf(process.platform === 'linux')('freezes what the engine started along with it', async () => {
@@ -256,52 +222,5 @@ describe('the subprocess backend', () => {
     await until('the child stands still', async () => (await stateOf()) === 'T');
     await backend.thaw(engine_id, { epoch: 1 });
     await until('the child goes on', async () => (await stateOf()) !== 'T');
-  });
-
-  it('lets no earlier epoch freeze or thaw an engine, and hands it to the one that thaws it', async () => {
-    const { backend, spec, engine_id } = await world();
-    const { url } = await backend.create({ ...spec, epoch: 2 }, forEver);
-    const { pid } = await answerOf(url);
-    expect(await backend.freeze(engine_id, { epoch: 1 })).toBe(false);
-    expect(await backend.freeze(engine_id, { epoch: 3 })).toBe(false);
-    expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 2, frozen: false });
-    await backend.freeze(engine_id, { epoch: 2 });
-    expect(await backend.thaw(engine_id, { epoch: 1 })).toBe(false);
-    expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 2, frozen: true });
-    expect(await backend.thaw(engine_id, { epoch: 3 })).toBe(true);
-    expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch: 3, frozen: false });
-    expect(await backend.freeze(engine_id, { epoch: 2 })).toBe(false);
-    expect((await answerOf(url)).pid).toBe(pid);
-  });
-
-  it('says that there is nothing to freeze or to thaw', async () => {
-    const { backend, engine_id } = await world();
-    expect(await backend.freeze(engine_id, { epoch: 1 })).toBe(false);
-    expect(await backend.thaw(engine_id, { epoch: 1 })).toBe(false);
-    expect(await backend.is_running(engine_id)).toEqual({ state: 'absent', exit: null });
-  });
-
-  it('ends a frozen engine in good order', async () => {
-    const { backend, spec, engine_id, file } = await world({ behaviour: { last_act: true } });
-    const { url } = await backend.create(spec, forEver);
-    const { pid } = await answerOf(url);
-    await backend.freeze(engine_id, { epoch: 1 });
-    await backend.stop(engine_id, { epoch: 1 });
-    expect(await processIsThere(pid)).toBe(false);
-    // It heard SIGTERM, and was not just killed after the grace.
-    expect(await readFile(file('engine.log'), 'utf8')).toContain('heard SIGTERM');
-  });
-
-  it('replaces a frozen engine of an older epoch, and lets one of the same epoch go on', async () => {
-    const { backend, spec, engine_id } = await world();
-    const { url } = await backend.create(spec, forEver);
-    const { pid } = await answerOf(url);
-    await backend.freeze(engine_id, { epoch: 1 });
-    await backend.create(spec, forEver);
-    expect((await answerOf(url)).pid).toBe(pid);
-    await backend.freeze(engine_id, { epoch: 1 });
-    await backend.create({ ...spec, epoch: 2 }, forEver);
-    expect(await processIsThere(pid)).toBe(false);
-    expect((await answerOf(url)).env.ENGINE_EPOCH).toBe('2');
   });
 });

@@ -260,6 +260,31 @@ describe('the end of an orchestrator', () => {
     });
   });
 
+  it.each([
+    ['its deadline passed in an outage has a last chance', "deadline = now() - interval '1 hour'", null],
+    ['has brought ten replicas down is given up', 'attempt = 10', 'Given up after 10 attempts.'],
+  ])('leaves an operation that the next one ends: one that %s', async (_, change, reason) => {
+    const env = await testEnvironment();
+    const first = await startTestOrchestrator(env);
+    const { call, key } = await first.product();
+    await first.engines({ health: 'starting' });
+    call('POST', '/engines/provision', { body: { user_id: 'ada' } }).catch(() => {});
+    await until('it boots', async () => (await lastOperation(first))?.step === 'await_health');
+    await first.orchestrator.db.query(`UPDATE operations SET ${change}`);
+    await first.orchestrator.close();
+
+    await first.engines({});
+    const second = await startTestOrchestrator(env);
+    const { body } = await until('it has ended', async () => {
+      const seen = await second.call('GET', '/engines/ada', { key });
+      return seen.body.status !== 'provisioning' && seen;
+    });
+    expect([body.status, (await engineRow(second))?.failure_reason]).toEqual([
+      reason === null ? 'running' : 'failed',
+      reason,
+    ]);
+  });
+
   it('takes the engines along when told to, and the next start brings them up again', async () => {
     const env = await testEnvironment();
     const first = await startTestOrchestrator(env);
