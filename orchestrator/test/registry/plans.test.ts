@@ -31,20 +31,23 @@ beforeAll(async () => {
     api_key_hash: hashKey(KEY),
     policy: {},
   });
-  await db.query(
-    `INSERT INTO engines (id, product_id, user_id, status, engine_version, key_hash, engine_key_enc, epoch,
-                          next_probe_at, restart_at, ill_since)
-     SELECT gen_random_uuid(), $1, 'user-' || n, CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'running' END,
-            'v', 'h', 'e', 1, now() + make_interval(secs => n % 30),
-            CASE WHEN n % 100 = 0 THEN now() + make_interval(secs => n % 300) END,
-            CASE WHEN n % 100 = 0 THEN now() - make_interval(secs => n % 3000) END
-       FROM generate_series(1, 100000) n`,
-    [id],
-  );
-  await db.query(
-    `INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, outcome, ended_at)
-     SELECT id, product_id, user_id, 'provision', 'large', 'await_health', 1, now(), 'succeeded', now() FROM engines`,
-  );
+  // In pieces: one statement for all of them may take longer than a statement may.
+  for (let from = 0; from < 100_000; from += 10_000) {
+    await db.query(
+      `WITH added AS (
+         INSERT INTO engines (id, product_id, user_id, status, engine_version, key_hash, engine_key_enc, epoch,
+                              next_probe_at, restart_at, ill_since)
+         SELECT gen_random_uuid(), $1, 'user-' || n, CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'running' END,
+                'v', 'h', 'e', 1, now() + make_interval(secs => n % 30),
+                CASE WHEN n % 100 = 0 THEN now() + make_interval(secs => n % 300) END,
+                CASE WHEN n % 100 = 0 THEN now() - make_interval(secs => n % 3000) END
+           FROM generate_series($2::int + 1, $2::int + 10000) n
+         RETURNING id, product_id, user_id)
+       INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, outcome, ended_at)
+       SELECT id, product_id, user_id, 'provision', 'large', 'await_health', 1, now(), 'succeeded', now() FROM added`,
+      [id, from],
+    );
+  }
   await db.query('ANALYZE');
   await db.end();
 }, 120_000);
