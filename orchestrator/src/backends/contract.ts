@@ -11,7 +11,8 @@ import type { EngineEnvironment } from '@september/contract';
  * There is no `start`: a start is a `create` with the next epoch, on the same data (O15).
  *
  * Every call carries the epoch its caller works for. The backend keeps the highest it has seen of each engine;
- * a call for a lower one comes too late, has no effect, and throws `StaleEpoch`.
+ * a call for a lower one comes too late, has no effect, and throws `StaleEpoch`; freeze and thaw may also say
+ * that there is no engine of that epoch.
  */
 export type Backend = {
   /** Whether engines need a port of the host. */
