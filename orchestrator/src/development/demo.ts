@@ -8,8 +8,11 @@ import type { Db } from '../registry/db.ts';
 import { insertProduct, productByKeyHash } from '../registry/products.ts';
 
 export const DEMO_USER = 'demo-user-001';
-/** Enough to play with, little enough that a runaway script does not fill the machine. */
-const DEMO_POLICY = { max_engines: 10, rate_limit_rpm: 600 };
+/**
+ * Enough to play with, little enough that a runaway script does not fill the machine. `label`: who pastes the
+ * printed commands keeps the engine's address, and an engine that really sleeps would not answer there (O5).
+ */
+const DEMO_POLICY = { max_engines: 10, rate_limit_rpm: 600, sleep_mode: 'label' } as const;
 
 export type DemoEngine = { url: string; api_key: string };
 
