@@ -88,7 +88,7 @@ type Operation = {
   failure?: EngineStatus;
   /** The same for all, or by the depth of sleep that it leads to or out of. */
   steps: Steps | 'down' | 'up';
-  /** Seconds from each take-up to the end, or the boot deadline of the configuration. */
+  /** Seconds from its beginning to its end, or the boot deadline of the configuration. */
   deadline: number | 'ORCH_BOOT_TIMEOUT_S';
   causes: readonly Cause[];
   /** Answer to a caller who wants it in another state. */
