@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { type Backend, type EngineSpec, StaleEpoch } from '../../src/backends/contract.ts';
+import type { Backend, EngineSpec } from '../../src/backends/contract.ts';
 import { startOf } from '../../src/backends/process.ts';
 import { subprocessBackend } from '../../src/backends/subprocess.ts';
 import { hashKey } from '../../src/keys/formats.ts';
@@ -55,7 +55,6 @@ async function world(
     file: (name: string) => join(folder, 'engines', engine_id, name),
     record: async () =>
       JSON.parse(await readFile(join(folder, 'engines', engine_id, 'process.json'), 'utf8')),
-    behave: (behaviour: StandInBehaviour) => behave(folder, behaviour),
   };
 }
 
@@ -139,44 +138,6 @@ describe('the subprocess backend', () => {
     onTestFinished(() => void squatter.close());
     await backend.create(spec, forEver);
     expect((await absent(backend, engine_id)).exit).toMatchObject({ code: 65 });
-  });
-
-  it('does nothing for an epoch that a newer one has followed, and throws StaleEpoch', async () => {
-    const { backend, spec, engine_id, reopen, record } = await world();
-    await backend.create({ ...spec, epoch: 2 }, forEver);
-    const before = await record();
-    // A second orchestrator's view, as that of one which was frozen.
-    const late = reopen();
-    for (const call of [
-      () => late.create(spec, forEver),
-      () => late.stop(engine_id, { epoch: 1, grace_s: 0 }),
-      () => late.destroy(engine_id, { epoch: 1 }),
-    ]) {
-      await expect(call()).rejects.toThrow(StaleEpoch);
-      expect(await record()).toEqual(before);
-      expect(await processIsThere(before.pid)).toBe(true);
-    }
-    // Also where nothing stands any more.
-    await backend.stop(engine_id, { epoch: 2 });
-    await expect(late.create(spec, forEver)).rejects.toThrow(StaleEpoch);
-    expect(await late.is_running(engine_id)).toMatchObject({ state: 'absent' });
-    await late.close();
-  });
-
-  it('brings nothing up for an epoch that was stopped before it had begun', async () => {
-    const { backend, spec, engine_id } = await world();
-    await backend.stop(engine_id, { epoch: 2 });
-    await expect(backend.create(spec, forEver)).rejects.toThrow(StaleEpoch);
-    expect(await backend.is_running(engine_id)).toMatchObject({ state: 'absent' });
-  });
-
-  it('never brings back what was destroyed, whatever the epoch', async () => {
-    const { backend, spec, engine_id, file } = await world();
-    await backend.create(spec, forEver);
-    await backend.destroy(engine_id, { epoch: 1 });
-    await expect(backend.create({ ...spec, epoch: 9 }, forEver)).rejects.toThrow('it has been destroyed');
-    await backend.stop(engine_id, { epoch: 9 });
-    await expect(stat(file('.'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
   it('believes no record that a late caller wrote over a newer one', async () => {

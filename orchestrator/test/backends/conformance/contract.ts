@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Backend, type EngineExited, StaleEpoch } from '../../../src/backends/contract.ts';
 import { until } from '../../support/wait.ts';
-import { at, created, forEver, type MakePlace, world } from './place.ts';
+import { at, created, forEver, type MakePlace, tookEffect, world } from './place.ts';
 
 /** Whether it answers at all; whether it is well is not the backend's business. */
 const answers = async (url: string) =>
@@ -149,8 +149,8 @@ export function checkContract(makePlace: MakePlace): void {
       for (const backend of [one, other]) {
         for (const epoch of [1, 2, 3]) {
           await expect(backend.create(at(engine, epoch), forEver)).rejects.toThrow(StaleEpoch);
-          expect(await backend.freeze(id, { epoch })).toBe(false);
-          expect(await backend.thaw(id, { epoch })).toBe(false);
+          expect(await tookEffect(backend.freeze(id, { epoch }))).toBe(false);
+          expect(await tookEffect(backend.thaw(id, { epoch }))).toBe(false);
         }
       }
       expect(await place.traces(engine)).toEqual([]);
@@ -190,8 +190,8 @@ export function checkContract(makePlace: MakePlace): void {
           await expect(backend.create(at(engine, epoch), forEver)).rejects.toThrow(StaleEpoch);
           await expect(backend.stop(id, { epoch, grace_s: 0 })).rejects.toThrow(StaleEpoch);
           await expect(backend.destroy(id, { epoch })).rejects.toThrow(StaleEpoch);
-          expect(await backend.freeze(id, { epoch })).toBe(false);
-          expect(await backend.thaw(id, { epoch })).toBe(false);
+          expect(await tookEffect(backend.freeze(id, { epoch }))).toBe(false);
+          expect(await tookEffect(backend.thaw(id, { epoch }))).toBe(false);
           expect(await place.running(id)).toEqual([name]);
           expect(await other.is_running(id)).toEqual({ state: 'present', epoch: 3, frozen: false });
         }
@@ -269,7 +269,7 @@ export function checkContract(makePlace: MakePlace): void {
       const { place, one, other, engine, id } = await setUp();
       await created(place, one, at(engine, 2));
       await one.freeze(id, { epoch: 2 });
-      expect(await other.thaw(id, { epoch: 1 })).toBe(false);
+      expect(await tookEffect(other.thaw(id, { epoch: 1 }))).toBe(false);
       expect(await one.is_running(id)).toEqual({ state: 'present', epoch: 2, frozen: true });
     });
 
@@ -279,7 +279,7 @@ export function checkContract(makePlace: MakePlace): void {
       await one.freeze(id, { epoch: 1 });
       expect(await other.thaw(id, { epoch: 3 })).toBe(true);
       expect(await one.is_running(id)).toEqual({ state: 'present', epoch: 3, frozen: false });
-      expect(await one.freeze(id, { epoch: 1 })).toBe(false);
+      expect(await tookEffect(one.freeze(id, { epoch: 1 }))).toBe(false);
       await expect(one.stop(id, { epoch: 2 })).rejects.toThrow(StaleEpoch);
       await one.create(at(engine, 3), forEver);
       expect(await place.running(id)).toEqual([name]);

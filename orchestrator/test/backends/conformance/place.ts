@@ -3,7 +3,7 @@
  * read from the place itself, never asked of the backend, so that a backend cannot testify for itself.
  */
 import { onTestFinished } from 'vitest';
-import type { Backend, EngineSpec } from '../../../src/backends/contract.ts';
+import { type Backend, type EngineSpec, StaleEpoch } from '../../../src/backends/contract.ts';
 import type { Failpoint, HitFailpoint } from '../../../src/failpoints.ts';
 import type { StandInBehaviour } from '../../support/stand_in_engine.ts';
 
@@ -52,4 +52,14 @@ export async function created(place: Place, backend: Backend, engine: EngineSpec
   const { url } = await backend.create(engine, forEver);
   const [name = 'nothing runs'] = await place.running(engine.engine_id);
   return { url, name };
+}
+
+/** Whether a call took effect; it may be refused as outdated, and fail in no other way. */
+export async function tookEffect(call: Promise<unknown>): Promise<boolean> {
+  try {
+    return (await call) !== false;
+  } catch (error) {
+    if (error instanceof StaleEpoch) return false;
+    throw error;
+  }
 }

@@ -3,22 +3,11 @@
  * orders are right; what never may be is two processes, or a backend that says one thing and has another.
  */
 import { describe, expect, it } from 'vitest';
-import { type Backend, type EngineSpec, StaleEpoch } from '../../../src/backends/contract.ts';
-import { at, created, forEver, type MakePlace, type Place, world } from './place.ts';
+import type { Backend, EngineSpec } from '../../../src/backends/contract.ts';
+import { at, created, forEver, type MakePlace, type Place, tookEffect, world } from './place.ts';
 
 /** How often each race is run: both orders come up within a few. */
 const ROUNDS = 4;
-
-/** Whether a call took effect; it may be refused as outdated, and fail in no other way. */
-async function tookEffect(call: Promise<unknown>): Promise<boolean> {
-  try {
-    await call;
-    return true;
-  } catch (error) {
-    if (error instanceof StaleEpoch) return false;
-    throw error;
-  }
-}
 
 async function expectUp(place: Place, backend: Backend, { engine_id, epoch }: EngineSpec) {
   expect(await place.running(engine_id)).toHaveLength(1);

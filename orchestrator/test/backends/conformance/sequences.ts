@@ -9,7 +9,7 @@ import { expect, it } from 'vitest';
 import { type Backend, StaleEpoch } from '../../../src/backends/contract.ts';
 import { until } from '../../support/wait.ts';
 import { watchHeld } from './held.ts';
-import { at, type MakePlace, type Place, world } from './place.ts';
+import { at, type MakePlace, type Place, tookEffect, world } from './place.ts';
 
 /** Sequences in one run, and calls in the longest of them. */
 const RUNS = 50;
@@ -83,7 +83,7 @@ export function checkSequences(makePlace: MakePlace): void {
             const outcome = call(what, backend, place, at(engine, epoch), signal);
             if (expected === StaleEpoch) await expect(outcome).rejects.toThrow(StaleEpoch);
             else if (expected === undefined) await outcome;
-            else expect(await outcome).toBe(expected);
+            else expect(await tookEffect(outcome)).toBe(expected);
 
             const running = await place.running(id);
             expect(running).toHaveLength(model.stands === null ? 0 : 1);
