@@ -26,9 +26,22 @@ export function startHealth(deps: HealthDeps, signal: AbortSignal): { ended: Pro
   });
   signal.addEventListener('abort', stopListening, { once: true });
 
-  const reconciling = startLoop({ ...loop, name: 'reconcile', run: reconciler(deps) });
-  const probing = startLoop({ ...loop, name: 'probes', run: () => probeDue(deps, signal) });
-  const restarting = startLoop({ ...loop, name: 'restarts', run: restarter(deps, () => restarting.kick()) });
-  const all = Promise.all([reconciling.ended, probing.ended, restarting.ended]);
-  return { ended: all.then(() => undefined) };
+  const reconcile = reconciler(deps);
+  const compared = Promise.withResolvers<void>();
+  const reconciling = startLoop({
+    ...loop,
+    name: 'reconcile',
+    run: (signal) => reconcile(signal).finally(compared.resolve),
+  });
+  // First the look at what went while nobody looked: to probes it would seem to turn ill in this very minute.
+  const others = compared.promise.then(async () => {
+    const probing = startLoop({ ...loop, name: 'probes', run: () => probeDue(deps, signal) });
+    const restarting = startLoop({
+      ...loop,
+      name: 'restarts',
+      run: restarter(deps, () => restarting.kick()),
+    });
+    await Promise.all([probing.ended, restarting.ended]);
+  });
+  return { ended: Promise.all([reconciling.ended, others]).then(() => undefined) };
 }

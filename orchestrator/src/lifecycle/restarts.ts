@@ -57,7 +57,7 @@ export async function failRunning(
     },
   });
   // Nobody knows when an engine went that was gone before we looked: that is no incident of this minute.
-  const turned_ill = found_by !== 'start';
+  const turned_ill = found_by !== 'start' && found_by !== 'admit';
   await planRestart(sql, engine, { reason: failed.reason, turned_ill }, policy);
   return true;
 }
