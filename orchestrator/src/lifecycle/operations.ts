@@ -70,12 +70,7 @@ export type Lifecycle = {
    * Begins or joins a sleep, or a deeper one. As `change`; its outcome is `OPERATION_IN_PROGRESS` when the engine
    * turns out to be at work.
    */
-  sleep(
-    engine_id: string,
-    wish: SleepWish,
-    actor: string,
-    once?: OnceRequest | null,
-  ): Promise<OperationRow>;
+  sleep(engine_id: string, wish: SleepWish, actor: string, once?: OnceRequest | null): Promise<OperationRow>;
   /**
    * Marks a `running` engine `failed` and plans its restart, in one transaction. False, without effect, when
    * it does not run at `epoch` any more or an operation is under way on it.
