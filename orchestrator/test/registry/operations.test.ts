@@ -162,16 +162,20 @@ describe('a replica', () => {
     const [first, second] = [await join(), await join()];
     await addOperation(db, product.id, 'stop');
     await claim(db, first.id);
-    await db.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1', [
-      `bap-engine replica ${first.id}`,
-    ]);
+    const holders = async () =>
+      (
+        await db.query<{ pid: number }>(
+          `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND granted
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+          [first.id],
+        )
+      ).map(({ pid }) => pid);
+    const [broken] = await holders();
+    await db.query('SELECT pg_terminate_backend($1)', [broken]);
+    // For a moment the connection that is being ended still holds it.
     await until('it holds its lock again', async () => {
-      const locks = await db.query(
-        `SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND granted
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
-        [first.id],
-      );
-      return locks.length === 1;
+      const [pid] = await holders();
+      return pid !== undefined && pid !== broken;
     });
     expect(await claim(db, second.id)).toEqual([]);
   });
