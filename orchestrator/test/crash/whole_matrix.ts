@@ -1,16 +1,12 @@
 /** Every cell of the crash matrix; writes what came out into docs/reliability.md. Run by `npm run crash-matrix`. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, it } from 'vitest';
 import { CELLS, SCENARIOS } from './cells.ts';
 import { runCell } from './run_cell.ts';
 
 const PAGE = join(import.meta.dirname, '../../../docs/reliability.md');
 const [BEGIN, END] = ['<!-- crash matrix: begin -->', '<!-- crash matrix: end -->'];
-
-/** The promise: settled so soon after the restart, milliseconds. */
-const P50_MS = 1_000;
-const MAX_MS = 5_000;
 
 /** By scenario and point: how long it took, null where there was nothing to settle; absent: it failed. */
 const results = new Map<string, number | null>();
@@ -19,12 +15,6 @@ const nameOf = (scenario: string, point: string) => `${scenario} × ${point}`;
 describe('the crash matrix', () => {
   it.each(CELLS)('$scenario.name × $point', async (one) => {
     results.set(nameOf(one.scenario.name, one.point), await runCell(one));
-  });
-
-  it('settles soon', () => {
-    const { p50, max } = settleTimes();
-    expect(p50).toBeLessThanOrEqual(P50_MS);
-    expect(max).toBeLessThanOrEqual(MAX_MS);
   });
 });
 
