@@ -7,6 +7,7 @@ import { onTestFinished } from 'vitest';
 import { type Orchestrator, startOrchestrator } from '../../src/app.ts';
 import { findByArgument } from '../../src/backends/process.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
+import type { HitFailpoint } from '../../src/failpoints.ts';
 import { type Clock, systemClock } from '../../src/lifecycle/clock.ts';
 import { createLog } from '../../src/observe/log.ts';
 import { createDatabase } from './database.ts';
@@ -97,7 +98,7 @@ export type TestOrchestrator = {
 /** Starts one; it, its engines and its folder are gone when the test has finished, unless it is to outlive it. */
 export async function startTestOrchestrator(
   env: Record<string, string> | Promise<Record<string, string>> = testEnvironment(),
-  options: { engine_entry?: string; outliveTest?: boolean; clock?: Clock } = {},
+  options: { engine_entry?: string; outliveTest?: boolean; clock?: Clock; failpoint?: HitFailpoint } = {},
 ): Promise<TestOrchestrator> {
   const config = loadConfig(await env, '/');
   const lines: string[] = [];
@@ -107,6 +108,7 @@ export async function startTestOrchestrator(
     log,
     engine_entry: options.engine_entry ?? STAND_IN,
     clock: options.clock ?? systemClock,
+    failpoint: options.failpoint,
   });
   const end = async () => {
     await orchestrator.close({ stop_engines_within_ms: 200 });
