@@ -3,7 +3,6 @@
  * and to the registry. Between any two of them a power cut may come; what the next start makes of it is the
  * crash matrix (docs/reliability.md). Nothing but an argument of `startOrchestrator` turns one on.
  */
-import { appendFileSync } from 'node:fs';
 import type { Step } from './lifecycle/machine.ts';
 
 /** The points beside those around each step, with what has just happened. */
@@ -28,21 +27,3 @@ export type Failpoint = keyof typeof FAILPOINTS | `${Step}.before` | `${Step}.af
 export type HitFailpoint = (point: Failpoint) => void;
 
 export const noFailpoint: HitFailpoint = () => {};
-
-/**
- * Sends this process `signal` when it comes to `point` for the first time. It notes the point in `file`
- * before, so that a test can tell a fault that landed from one that never came.
- */
-export function armFailpoint(plan: {
-  point: string;
-  signal: 'SIGKILL' | 'SIGSTOP';
-  file: string;
-}): HitFailpoint {
-  let armed = true;
-  return (hit) => {
-    if (!armed || hit !== plan.point) return;
-    armed = false;
-    appendFileSync(plan.file, `${hit}\n`);
-    process.kill(process.pid, plan.signal);
-  };
-}

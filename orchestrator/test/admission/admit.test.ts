@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { judge } from '../../src/admission/admit.ts';
 import type { EngineRow, EngineStatus } from '../../src/registry/engines.ts';
@@ -188,21 +189,25 @@ describe('the policy', () => {
     expect(await audit(o, 'policy_update')).toHaveLength(3);
   });
 
-  it('caps the engines exactly under concurrent provisions', async () => {
+  it('caps the engines exactly under 1,000 concurrent provisions', async () => {
     const o = await startTestOrchestrator();
-    const { call } = await o.product({ max_engines: 3 });
+    const { call } = await o.product({ max_engines: 10 });
     const answers = await Promise.all(
-      Array.from({ length: 12 }, (_, n) =>
+      Array.from({ length: 1_000 }, (_, n) =>
         call('POST', '/engines/provision', { body: { user_id: `u${n}` } }),
       ),
     );
-    expect(answers.filter(({ status }) => status === 200)).toHaveLength(3);
+    const made = answers.filter(({ status }) => status === 200).map(({ body }) => body.engine_id);
     const refused = answers.filter(({ status }) => status === 429);
-    expect(refused).toHaveLength(9);
-    expect(refused[0]?.body).toEqual({
-      error: { code: 'QUOTA_EXCEEDED', message: 'Product at max_engines limit (3).' },
-    });
-    expect(refused[0]?.headers.get('retry-after')).toBe('60');
+    expect([new Set(made).size, refused.length]).toEqual([10, 990]);
+    for (const { body, headers } of refused) {
+      expect(body).toEqual({
+        error: { code: 'QUOTA_EXCEEDED', message: 'Product at max_engines limit (10).' },
+      });
+      expect(headers.get('retry-after')).toBe('60');
+    }
+    const folders = await readdir(`${o.config.data_dir}/engines`);
+    expect(folders.sort(), 'no engine is there that nobody was given').toEqual(made.sort());
     expect((await call('POST', '/engines/another/admit', { body: both })).body.error.code).toBe(
       'QUOTA_EXCEEDED',
     );

@@ -2,40 +2,35 @@ import { randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { expect } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import { findByArgument } from '../../src/backends/process.ts';
-import type { Db } from '../../src/registry/db.ts';
+import { type Db, openDb } from '../../src/registry/db.ts';
 import type { EngineRow } from '../../src/registry/engines.ts';
 import type { OperationRow } from '../../src/registry/operations.ts';
 import { startChildOrchestrator } from '../support/child_orchestrator.ts';
-import {
-  behave,
-  startTestOrchestrator,
-  type TestOrchestrator,
-  testEnvironment,
-} from '../support/orchestrator.ts';
+import { behave, startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
 import { until } from '../support/wait.ts';
 import { type Cell, type Scenario, send } from './cells.ts';
 
 /**
- * Kills an orchestrator at the cell's point, starts another, and checks what became of it all. Gives how long
- * it took from that start until the operation had its outcome, milliseconds; null where the kill came before
- * there was an operation.
+ * Kills an orchestrator at the cell's point, starts another, and checks what became of it all; both are processes
+ * of their own. Gives how long it took from that start, the boot of the process included, until the operation had
+ * its outcome, milliseconds; null where the kill came before there was an operation.
  */
 export async function runCell({ scenario, point }: Cell): Promise<number | null> {
   const env = await testEnvironment();
   const fired = join(env.ORCH_DATA_DIR, 'fired');
 
-  // The state before, made by an orchestrator that then goes away.
+  // The state before, made by an orchestrator that then goes away; at the end of the test it tidies up.
   const first = await startTestOrchestrator(env);
   await first.engines(scenario.behaviour ?? {});
   const { key } = await first.product();
   for (const request of scenario.before) await send(first.call, request, key);
-  const earlier = (await first.orchestrator.db.query<{ id: string }>('SELECT id FROM operations')).map(
-    ({ id }) => id,
-  );
   await first.orchestrator.close();
   await behave(env.ORCH_DATA_DIR, {});
+  const db = openDb(env.ORCH_DATABASE_URL, () => {});
+  onTestFinished(() => db.end());
+  const earlier = (await db.query<{ id: string }>('SELECT id FROM operations')).map(({ id }) => id);
 
   // The request, and the kill in the middle of it.
   const victim = await startChildOrchestrator({
@@ -52,8 +47,7 @@ export async function runCell({ scenario, point }: Cell): Promise<number | null>
 
   // The next start.
   const began = performance.now();
-  const next = await startTestOrchestrator(env);
-  const { db } = next.orchestrator;
+  const next = await startChildOrchestrator(env);
   const [operation] = await operationsOf(db, scenario, earlier);
   let settled_ms: number | null = null;
   if (operation !== undefined) {
@@ -67,15 +61,19 @@ export async function runCell({ scenario, point }: Cell): Promise<number | null>
   const operations = await operationsOf(db, scenario, earlier);
   expect(operations, 'the repeated request began nothing').toHaveLength(1);
   if (operation !== undefined) expect(operations[0]?.id).toBe(operation.id);
-  await checkEnd(next, scenario, operations[0]);
+  await checkEnd(db, env, scenario, operations[0]);
   return settled_ms;
 }
 
 const operationsOf = (db: Db, { kind }: Scenario, earlier: string[]) =>
   db.query<OperationRow>('SELECT * FROM operations WHERE kind = $1 AND id <> ALL ($2)', [kind, earlier]);
 
-async function checkEnd(o: TestOrchestrator, scenario: Scenario, operation: OperationRow | undefined) {
-  const { db } = o.orchestrator;
+async function checkEnd(
+  db: Db,
+  env: { ORCH_DATA_DIR: string; ORCH_PORT_MIN: string },
+  scenario: Scenario,
+  operation: OperationRow | undefined,
+) {
   if (operation === undefined) throw new Error('there is no operation');
   expect(operation.outcome).toBe('succeeded');
   expect(operation.ended_at?.getTime(), 'within its deadline').toBeLessThan(operation.deadline.getTime());
@@ -94,14 +92,16 @@ async function checkEnd(o: TestOrchestrator, scenario: Scenario, operation: Oper
 
   const processes = await findByArgument(`--engine=${engine_id}/`);
   expect(processes, 'no process too many, none too few').toHaveLength(up ? 1 : 0);
-  const record = up ? await o.processOf(engine_id) : null;
+  const engines = join(env.ORCH_DATA_DIR, 'engines');
+  const record = up ? JSON.parse(await readFile(join(engines, engine_id, 'process.json'), 'utf8')) : null;
   if (record !== null) expect(record).toMatchObject({ pid: processes[0]?.pid, epoch: row?.epoch });
 
-  const folders = await readdir(join(o.config.data_dir, 'engines'));
+  const folders = await readdir(engines);
   expect(folders, 'no folder too many').toEqual(scenario.end === null ? [] : [engine_id]);
   const ports = await db.query<{ port: number }>('SELECT port FROM ports WHERE engine_id IS NOT NULL');
   expect(ports, 'no port too many').toHaveLength(scenario.end === null ? 0 : 1);
-  for (let port = o.config.port_min; port <= o.config.port_min + 2; port += 1) {
+  const port_min = Number(env.ORCH_PORT_MIN);
+  for (let port = port_min; port <= port_min + 2; port += 1) {
     expect(await listens(port), `port ${port}`).toBe(port === record?.port);
   }
 }

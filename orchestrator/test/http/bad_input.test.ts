@@ -4,7 +4,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { ERRORS, type ErrorCode } from '../../src/errors.ts';
 import { ADMIN, type Call, startTestOrchestrator, type TestOrchestrator } from '../support/orchestrator.ts';
 
-type Endpoint = [method: string, path: string, who: 'admin' | 'product', body?: object];
+/** Whose key it takes; `either`: the product's, or the admin key where that is sent. */
+type Who = 'admin' | 'product' | 'either';
+type Endpoint = [method: string, path: string, who: Who, body?: object];
 
 const ENDPOINTS: Endpoint[] = [
   ['POST', '/products/register', 'admin', { slug: 'x', display_name: 'X' }],
@@ -20,6 +22,7 @@ const ENDPOINTS: Endpoint[] = [
   ['DELETE', '/engines/ada', 'product'],
   ['GET', '/engines', 'product'],
   ['GET', '/status', 'product'],
+  ['GET', '/operations/00000000-0000-4000-8000-000000000000', 'either'],
 ];
 const WITH_BODY = ENDPOINTS.filter(([, , , body]) => body !== undefined);
 
@@ -45,9 +48,11 @@ describe('bad input', () => {
     return () => o.end();
   });
 
-  const keyFor = (who: 'admin' | 'product') => (who === 'admin' ? { admin: ADMIN } : { key });
-  const codeFor = (who: 'admin' | 'product') =>
-    who === 'admin' ? ('INVALID_ADMIN_KEY' as const) : ('INVALID_PLATFORM_KEY' as const);
+  const keyFor = (who: Who) => (who === 'admin' ? { admin: ADMIN } : { key });
+  const codeFor = (who: Who, sent: { admin?: string } = {}) =>
+    who === 'admin' || (who === 'either' && sent.admin !== undefined)
+      ? ('INVALID_ADMIN_KEY' as const)
+      : ('INVALID_PLATFORM_KEY' as const);
 
   describe.each(ENDPOINTS)('%s %s', (method, path, who, body) => {
     it('without a key', async () => {
@@ -56,7 +61,9 @@ describe('bad input', () => {
     });
 
     it('with a wrong key, or the key of the other kind', async () => {
-      expectError(await o.call(method, path, { body, key: `${key}x`, admin: `${ADMIN}x` }), codeFor(who));
+      const wrong = { key: `${key}x`, admin: `${ADMIN}x` };
+      expectError(await o.call(method, path, { body, ...wrong }), codeFor(who, wrong));
+      if (who === 'either') return;
       const other = who === 'admin' ? { key } : { admin: ADMIN };
       expectError(await o.call(method, path, { body, ...other }), codeFor(who));
     });
@@ -205,6 +212,19 @@ describe('bad input', () => {
   ])('%s %s is not found', async (method, path) => {
     expectError(await call(method, path), 'NOT_FOUND');
     expectError(await o.call(method, path), 'INVALID_PLATFORM_KEY');
+  });
+
+  it.each([
+    ['an unknown id', '00000000-0000-4000-8000-000000000000', 'OPERATION_NOT_FOUND'],
+    ['1,000 characters', 'x'.repeat(1000), 'OPERATION_NOT_FOUND'],
+    ['NUL', '%00', 'OPERATION_NOT_FOUND'],
+    ['SQL', encodeURIComponent("' OR '1'='1"), 'OPERATION_NOT_FOUND'],
+    ['half an escape', '%E0%A4%A', 'INVALID_REQUEST'],
+    ['half a surrogate pair', '%ED%A0%80', 'INVALID_REQUEST'],
+  ] as const)('GET /operations/{id} with %s', async (_, id, code) => {
+    for (const sent of [{ key }, { admin: ADMIN }]) {
+      expectError(await o.call('GET', `/operations/${id}`, sent), code);
+    }
   });
 
   it('an unknown product', async () => {

@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { findByArgument } from '../../src/backends/process.ts';
 import type { OperationRow } from '../../src/registry/operations.ts';
 import { startChildOrchestrator } from '../support/child_orchestrator.ts';
@@ -23,7 +23,6 @@ async function twoReplicas(point: string) {
     ORCH_FAILPOINT_SIGNAL: 'SIGSTOP',
     ORCH_FAILPOINT_FILE: join(env.ORCH_DATA_DIR, 'fired'),
   });
-  onTestFinished(() => frozen.kill());
   const call: TestOrchestrator['call'] = (method, path, options) =>
     alive.call(method, path, { key, ...options });
   return { env, alive, frozen, key, call };

@@ -154,7 +154,7 @@ describe.each(DEPTHS)('from %s', (depth) => {
 });
 
 it('1,000 admits at once of one sleeping user wake it once, and all are answered', async () => {
-  const { sleep, admit, operations, engine } = await world();
+  const { sleep, admit, operations, process, engine } = await world();
   for (const [wakes, depth] of [
     [1, 'hibernate'],
     [2, 'doze'],
@@ -164,6 +164,8 @@ it('1,000 admits at once of one sleeping user wake it once, and all are answered
     expect(new Set(answers.map(({ body }) => body.engine.url))).toEqual(new Set([engine.url]));
     expect(answers.filter(({ body }) => body.admitted)).toHaveLength(1_000);
     expect(await operations('wake')).toHaveLength(wakes);
+    // Each sleep and each wake that is worked on takes one.
+    expect((await process()).epoch).toBe(1 + 2 * wakes);
   }
 });
 

@@ -6,8 +6,8 @@
 import { pino } from 'pino';
 import { startOrchestrator } from '../../src/app.ts';
 import { loadConfig } from '../../src/config.ts';
-import { armFailpoint } from '../../src/failpoints.ts';
 import { createLog } from '../../src/observe/log.ts';
+import { armFailpoint } from './arm_failpoint.ts';
 
 const config = loadConfig(process.env, '/');
 const log = createLog('info', pino.destination(2));
