@@ -5,6 +5,7 @@
  * the time of the next try in a column, the rule that set it in the documentation. Here it is put together, by
  * the same tables the lifecycle runs by, from what is true at this moment.
  */
+import type { Presence } from '../backends/contract.ts';
 import type { HealthSettings, RestartPolicy } from '../config.ts';
 import { DEPTHS, OPERATIONS, STATES } from '../lifecycle/machine.ts';
 import type { EngineRow } from '../registry/engines.ts';
@@ -13,6 +14,8 @@ import type { OperationRow } from '../registry/operations.ts';
 
 export type Facts = {
   engine: EngineRow;
+  /** What the backend says of its process. */
+  process: Presence['state'];
   /** The one that began last. */
   operation: OperationRow | null;
   /** The one under way in the fleet. */
@@ -72,8 +75,17 @@ function explainOperation({ kind, step, attempt, deadline, id }: OperationRow): 
   };
 }
 
-function explainRunning({ engine, health }: Facts): Explanation {
+function explainRunning({ engine, process, health }: Facts): Explanation {
   const probe = { what: 'It is probed.', at: engine.next_probe_at };
+  if (process === 'unknown') {
+    const seen = engine.health === 'ill' ? ` It is ill: ${engine.health_seen}.` : '';
+    return {
+      rule: `The backend cannot tell whether it is there.${seen} Unknown is not dead: nothing is done to it.`,
+      source: 'O12',
+      next: probe,
+      advice: "See to the backend: the orchestrator's log says what stands in its way.",
+    };
+  }
   switch (engine.health) {
     case 'ill':
       return {
@@ -120,9 +132,17 @@ function explainSleeping({ engine, operation }: Facts): Explanation {
   };
 }
 
-function explainFailed({ engine, incident, restarts }: Facts): Explanation {
+function explainFailed({ engine, operation, incident, restarts }: Facts): Explanation {
   const { restart_at, restart_attempts } = engine;
   const reason = engine.failure_reason ?? 'No reason is known.';
+  if (operation?.kind === 'destroy') {
+    return {
+      rule: `${reason} A destroy that fails may have removed a part: the engine cannot come up again.`,
+      source: 'O9, O30',
+      next: null,
+      advice: 'DELETE /engines/{user_id} once more.',
+    };
+  }
   if (restart_at === null) {
     const usedUp = restart_attempts >= restarts.max_attempts;
     return {

@@ -76,7 +76,14 @@ export function explainRoutes(app: App, { db, lifecycle, health, restarts }: Htt
       lastAudit(db, engine.id, 'health_failed'),
       lastAudit(db, engine.id),
     ]);
-    const { next, ...words } = explain({ engine, operation, incident, health, restarts });
+    const { next, ...words } = explain({
+      engine,
+      process: presence.state,
+      operation,
+      incident,
+      health,
+      restarts,
+    });
     return c.json(
       {
         engine_id: engine.id,

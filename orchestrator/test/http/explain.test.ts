@@ -1,5 +1,6 @@
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
+import { type Answer, startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
 import { until } from '../support/wait.ts';
 
 const both = { auto_provision: true, auto_wake: true };
@@ -18,9 +19,22 @@ async function world(overrides: Record<string, string> = {}) {
   const explain = async () => {
     const { status, body } = await product.call('GET', '/engines/ada/explain');
     expect(status).toBe(200);
+    expectWhole(body);
     return body;
   };
   return { o, ...product, explain };
+}
+
+/** What every explanation has: the rule and where it stands, evidence of this moment, what comes next, what to do. */
+function expectWhole({ rule, source, evidence, next, advice }: Answer['body']) {
+  expect(rule).toMatch(/^[A-Z].*\.$/);
+  expect(source).toMatch(/O\d|bap-engine §\d/);
+  expect(evidence).toMatchObject({
+    process: { state: expect.stringMatching(/^(present|absent|unknown)$/) },
+    operation: { kind: expect.any(String), id: expect.any(String) },
+  });
+  if (next !== null) expect(next).toEqual({ what: expect.any(String), at: expect.any(String) });
+  expect(advice).toMatch(/^[A-Z].*\.$/);
 }
 
 const ahead = (at: string) => Date.parse(at) - Date.now();
@@ -58,11 +72,38 @@ describe('explain', () => {
       return seen.evidence.probe.health === 'ill' && seen;
     });
     expect(ill.rule).toMatch(/^Ill for \d+ of 100 probes in a row: HTTP 503/);
-    expect(ill.advice).toMatch(/failed and restarted by itself/);
+    expect(ill).toMatchObject({ source: 'bap-engine §7, O11', next: { what: 'It is probed.' } });
+    expect(ill.evidence.probe.seen).toMatch(/^HTTP 503/);
+    expect(ill.advice).toMatch(/After 100 it is failed and restarted by itself/);
+  });
+
+  it('one of which the backend cannot tell whether it is there, well or ill', async () => {
+    const { o, call, explain } = await world({ ORCH_HEALTH_MAX_FAILURES: '1' });
+    const { engine } = (await call('POST', '/engines/ada/admit', { body: both })).body;
+    const record = `${o.config.data_dir}/engines/${engine.engine_id}/process.json`;
+    const kept = await readFile(record, 'utf8');
+    await writeFile(record, '{"half');
+    const unknown = await explain();
+    expect(unknown).toMatchObject({
+      status: 'running',
+      rule: 'The backend cannot tell whether it is there. Unknown is not dead: nothing is done to it.',
+      source: 'O12',
+      evidence: { process: { state: 'unknown' } },
+      next: { what: 'It is probed.' },
+    });
+    expect(unknown.advice).toMatch(/^See to the backend/);
+    await o.engines({ health: 'error' });
+    const ill = await until('it is ill', async () => {
+      const seen = await explain();
+      return seen.evidence.probe?.health === 'ill' && seen;
+    });
+    expect(ill).toMatchObject({ status: 'running', source: 'O12' });
+    expect(ill.rule).toMatch(/It is ill: HTTP 503/);
+    await writeFile(record, kept);
   });
 
   it('one on which an operation is under way: which, how far, until when', async () => {
-    const { o, call } = await world();
+    const { o, call, explain } = await world();
     await o.engines({ health: 'starting' });
     const booting = call('POST', '/engines/ada/admit', { body: both });
     const seen = await until('it boots', async () => {
@@ -70,6 +111,7 @@ describe('explain', () => {
       return status === 200 && body.evidence.operation.step === 'await_health' && body;
     });
     expect(seen).toMatchObject({ status: 'provisioning', evidence: { operation: { status: 'running' } } });
+    expectWhole(seen);
     expect(seen.rule).toMatch(/^A provision is under way, at step await_health/);
     expect(seen.next.what).toMatch(/the engine is failed then/);
     expect(seen.next.at).toBe(seen.evidence.operation.deadline);
@@ -78,17 +120,39 @@ describe('explain', () => {
     await booting;
 
     await o.engines({ stubborn: true });
+    call('POST', '/engines/ada/stop').catch(() => {});
+    const stopping = await until('a stop is under way', async () => {
+      const seen = await explain();
+      return seen.evidence.operation.kind === 'stop' && seen;
+    });
+    expect(stopping).toMatchObject({ status: 'running', source: 'O7, O21' });
+    expect(stopping.next.what).toMatch(/the state stays then/);
+    process.kill((await o.processOf(stopping.engine_id)).pid, 'SIGKILL');
+    await until('it is stopped', async () => (await explain()).status === 'stopped');
+    await call('POST', '/engines/ada/start');
+
     call('DELETE', '/engines/ada').catch(() => {});
     const leaving = await until('it is on the way out', async () => {
-      const { body } = await call('GET', '/engines/ada/explain');
-      return body.status === 'destroying' && body;
+      const seen = await explain();
+      return seen.status === 'destroying' && seen;
     });
     expect(leaving.rule).toMatch(/^A destroy is under way, at step remove/);
+    expect(leaving.next.what).toMatch(/the engine is failed then/);
+    expect(ahead(leaving.next.at)).toBeGreaterThan(0);
   });
 
-  it('one that sleeps, dozing or hibernating', async () => {
+  it('one that sleeps, at each depth', async () => {
     const { call, slug, explain } = await world();
     await call('POST', '/engines/ada/admit', { body: both });
+    await call('POST', '/engines/ada/sleep', { body: { depth: 'label' } });
+    expect(await explain()).toMatchObject({
+      status: 'sleeping',
+      sleep_depth: 'label',
+      rule: `Put to sleep by ${slug}. In name only: the process runs and answers.`,
+      source: 'O4, O5',
+      evidence: { process: { state: 'present', frozen: false }, audit: { action: 'sleep' } },
+      next: null,
+    });
     await call('POST', '/engines/ada/sleep', { body: { depth: 'doze' } });
     const dozing = await explain();
     expect(dozing).toMatchObject({
@@ -97,6 +161,7 @@ describe('explain', () => {
       rule: `Put to sleep by ${slug}. Frozen in memory: no CPU, no answers, awake in milliseconds.`,
       evidence: { process: { state: 'present', frozen: true } },
       next: { what: 'It may be put into a deeper sleep.' },
+      advice: 'Admit with `auto_wake: true`, or POST /engines/{user_id}/wake.',
     });
     await call('POST', '/engines/ada/sleep', { body: { depth: 'hibernate' } });
     expect(await explain()).toMatchObject({
@@ -106,6 +171,18 @@ describe('explain', () => {
     });
   });
 
+  it('one that fell asleep by itself', async () => {
+    const { o, call, explain } = await world({ ORCH_IDLE_TIMEOUT_S: '1' });
+    await o.engines({ activity: { last_activity_at: '2020-01-01T00:00:00.000Z' } });
+    await call('POST', '/engines/ada/admit', { body: both });
+    const asleep = await until('it sleeps', async () => {
+      const seen = await explain();
+      return seen.status === 'sleeping' && seen.evidence.operation.status === 'succeeded' && seen;
+    });
+    expect(asleep.rule).toMatch(/^It was idle for longer than the policy allows\. Frozen in memory/);
+    expect(asleep.evidence).toMatchObject({ operation: { kind: 'sleep', actor: 'system' } });
+  });
+
   it('one that a person stopped', async () => {
     const { call, explain } = await world();
     await call('POST', '/engines/ada/admit', { body: both });
@@ -113,6 +190,8 @@ describe('explain', () => {
     const stopped = await explain();
     expect(stopped).toMatchObject({
       status: 'stopped',
+      rule: 'Stopped by a person; only a person starts it.',
+      source: 'bap-engine §5, O6',
       next: null,
       evidence: { process: { state: 'absent' }, operation: { kind: 'stop' }, audit: { action: 'stop' } },
     });
@@ -136,17 +215,53 @@ describe('explain', () => {
       next: { what: 'Restart 1 of 8.' },
     });
     expect(ahead(failed.next.at)).toBeGreaterThan(0);
+    expect(failed.advice).toMatch(/^Wait, or admit/);
     const { db } = o.orchestrator;
     await db.query("INSERT INTO incidents (ill, fleet, resumes_at) VALUES (9, 9, now() + interval '1 hour')");
-    expect(await explain()).toMatchObject({
+    const held = await explain();
+    expect(held).toMatchObject({
       rule: 'The engine ended (SIGKILL). Many engines turned ill at once: restarts pause.',
       source: 'O11',
+      next: { what: 'Restart 1 of 8.' },
     });
+    expect(ahead(held.next.at), 'when the incident lets it').toBeGreaterThan(ahead(failed.next.at));
     await db.query('UPDATE engines SET restart_at = NULL, restart_attempts = 8');
     expect(await explain()).toMatchObject({
       rule: 'The engine ended (SIGKILL). All 8 restarts are used up.',
+      source: 'O9, O10',
       next: null,
+      advice: "Remove the cause (see the engine's log), then POST /engines/{user_id}/start, or DELETE it.",
     });
+  });
+
+  it('one whose first boot failed', async () => {
+    const { o, call, explain } = await world();
+    await o.engines({ exit_code: 1 });
+    await call('POST', '/engines/provision', { body: { user_id: 'ada' } });
+    expect(await explain()).toMatchObject({
+      status: 'failed',
+      rule: 'The engine ended before it was ready (exit code 1); its log says why.',
+      evidence: { probe: null, operation: { kind: 'provision', status: 'failed' }, failure: null },
+      next: { what: 'Restart 1 of 8.' },
+    });
+  });
+
+  it('one whose destroy failed: only another destroy leads on, and does', async () => {
+    const { o, call, explain } = await world();
+    await call('POST', '/engines/ada/admit', { body: both });
+    const marks = `${o.config.data_dir}/engines.destroyed`;
+    await writeFile(marks, 'a file where a folder should be');
+    expect((await call('DELETE', '/engines/ada')).body.error.code).toBe('BACKEND_ERROR');
+    const failed = await explain();
+    expect(failed).toMatchObject({
+      status: 'failed',
+      evidence: { operation: { kind: 'destroy', status: 'failed' } },
+      next: null,
+      advice: 'DELETE /engines/{user_id} once more.',
+    });
+    expect(failed.rule).toMatch(/^The backend could not do the destroy \(E[A-Z]+\)\. A destroy that fails/);
+    await rm(marks);
+    expect((await call('DELETE', '/engines/ada')).status).toBe(200);
   });
 
   it('is for the product that has the user', async () => {
