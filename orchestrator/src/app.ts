@@ -12,6 +12,7 @@ import { type HitFailpoint, noFailpoint } from './failpoints.ts';
 import { startHealth } from './health/start.ts';
 import { createApp } from './http/app.ts';
 import { listen } from './http/server.ts';
+import { askOverHttp } from './lifecycle/ask.ts';
 import { type Clock, systemClock } from './lifecycle/clock.ts';
 import { startIdleDetector } from './lifecycle/idle.ts';
 import { openLifecycle } from './lifecycle/operations.ts';
@@ -78,6 +79,7 @@ export async function startOrchestrator(options: {
     db,
     backend,
     clock,
+    ask: askOverHttp,
     log,
     master_keys,
     engine_environment,

@@ -11,6 +11,7 @@ function loopOf(run: LoopOptions['run'], options: Partial<LoopOptions> = {}) {
   let tick = () => {};
   const clock = {
     now: () => 0,
+    wall: () => 0,
     sleep: (ms: number, signal: AbortSignal) =>
       new Promise<void>((resolve, reject) => {
         pauses.push(ms);

@@ -11,6 +11,7 @@
 import { appendAudit } from '../audit/append.ts';
 import type { Backend } from '../backends/contract.ts';
 import type { HealthSettings, RestartPolicy } from '../config.ts';
+import type { Ask } from '../lifecycle/ask.ts';
 import type { Lifecycle } from '../lifecycle/operations.ts';
 import { probeHealth } from '../lifecycle/probe.ts';
 import type { Log } from '../observe/log.ts';
@@ -32,6 +33,7 @@ export type ProbeDeps = {
   db: Db;
   backend: Backend;
   lifecycle: Lifecycle;
+  ask: Ask;
   log: Log;
   health: HealthSettings;
   restarts: RestartPolicy;
@@ -71,7 +73,7 @@ async function probeOne(deps: ProbeDeps, engine: ProbedEngine, signal: AbortSign
   const outcome: ProbeOutcome =
     engine.url === null
       ? { health: 'ill', seen: 'no address' }
-      : await probeHealth(engine.url, health.timeout_s * 1000, signal);
+      : await probeHealth(deps.ask, engine.url, health.timeout_s * 1000, signal);
   const changed = outcome.health !== engine.health;
   const audited = changed || engine.probes % AUDIT_EVERY === 0;
   if (outcome.health === 'ok' && !audited) return true;

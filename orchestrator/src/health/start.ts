@@ -9,12 +9,17 @@ import { restarter } from './restarts.ts';
 const TICK_MS = 1_000;
 const JITTER = 0.1;
 
-export type HealthDeps = ProbeDeps & ReconcileDeps & { clock: Clock };
+export type HealthDeps = ProbeDeps &
+  ReconcileDeps & {
+    clock: Clock;
+    /** See `LoopOptions`. */
+    random?: () => number;
+  };
 
 /** Starts them; they end with `signal`, and `ended` resolves when the last run has. */
 export function startHealth(deps: HealthDeps, signal: AbortSignal): { ended: Promise<void> } {
   const { backend, lifecycle, clock, log } = deps;
-  const loop = { every_ms: TICK_MS, jitter: JITTER, clock, log, signal };
+  const loop = { every_ms: TICK_MS, jitter: JITTER, clock, log, random: deps.random, signal };
 
   const stopListening = backend.onExit(({ engine_id, epoch, report }) => {
     const how = report.signal ?? (report.code === null ? 'seen by nobody' : `exit code ${report.code}`);

@@ -17,7 +17,7 @@ import type { Log } from '../observe/log.ts';
 import { deleteEngine, type EngineRow, engineById, lockEngine, updateEngine } from '../registry/engines.ts';
 import { noteUp } from '../registry/health.ts';
 import { type Claim, endOperation, noteStep, type OperationRow } from '../registry/operations.ts';
-import { lookAgain } from '../registry/sleep.ts';
+import { lookAgain, noteAsleep } from '../registry/sleep.ts';
 import { boots, OPERATIONS, stepsOf } from './machine.ts';
 import { planRestart } from './restarts.ts';
 import { ProcessGone } from './sleep.ts';
@@ -180,7 +180,7 @@ async function end(
       });
       await noteUp(sql, engine_id);
     } else if (success === 'sleeping') {
-      await updateEngine(sql, engine_id, { status: success, slept_at: new Date() });
+      await noteAsleep(sql, engine_id);
     } else {
       await updateEngine(sql, engine_id, { status: success, failure_reason: null });
     }

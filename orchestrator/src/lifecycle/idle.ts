@@ -16,6 +16,7 @@ import type { Db } from '../registry/db.ts';
 import type { SleepDepth } from '../registry/engines.ts';
 import type { SleepMode } from '../registry/policy.ts';
 import { claimDueEngines, type DueEngine, lookAgain } from '../registry/sleep.ts';
+import type { Ask } from './ask.ts';
 import type { Clock } from './clock.ts';
 import type { Lifecycle, SleepWish } from './operations.ts';
 import { askActivity } from './probe.ts';
@@ -32,15 +33,19 @@ export type IdleDeps = {
   db: Db;
   lifecycle: Lifecycle;
   master_keys: MasterKeys;
+  clock: Clock;
+  ask: Ask;
   log: Log;
   sleep: SleepSettings;
+  /** See `LoopOptions`. */
+  random?: () => number;
 };
 
 /** The depth to which an awake engine goes first. */
 export const firstDepth = (mode: SleepMode): SleepDepth => (mode === 'doze+hibernate' ? 'doze' : mode);
 
 /** Scans until `signal` fires; null where nothing is to fall asleep by itself. */
-export function startIdleDetector(deps: IdleDeps & { clock: Clock }, signal: AbortSignal): Loop | null {
+export function startIdleDetector(deps: IdleDeps, signal: AbortSignal): Loop | null {
   const { idle_timeout_s } = deps.sleep;
   if (idle_timeout_s === 0) return null;
   const every_ms = Math.min(SCAN_S, idle_timeout_s) * 1000;
@@ -60,12 +65,13 @@ export async function scanIdle(deps: IdleDeps, signal: AbortSignal): Promise<voi
 async function look(deps: IdleDeps, engine: DueEngine, signal: AbortSignal): Promise<void> {
   const ask = async () => {
     const api_key = deps.master_keys.open(engine.engine_key_enc);
-    const said = engine.url === null ? 'no address' : await askActivity(engine.url, api_key, signal);
+    const said =
+      engine.url === null ? 'no address' : await askActivity(deps.ask, engine.url, api_key, signal);
     if (typeof said !== 'string') return said;
     deps.log.debug({ engine_id: engine.id, why: said }, 'engine cannot be asked whether it is idle');
     return null;
   };
-  const next = await judgeLook(engine, deps.sleep, ask, Date.now);
+  const next = await judgeLook(engine, deps.sleep, ask, deps.clock.wall);
   if ('again_in_s' in next) return await lookAgain(deps.db, engine.id, next.again_in_s);
   try {
     const operation = await deps.lifecycle.sleep(engine.id, next, 'system');

@@ -10,7 +10,6 @@
  * A unique index allows one unfinished operation for an engine, so any number of callers with the same wish
  * cause one side effect: the first begins, the others join and get its outcome (O7, O21).
  */
-import { randomUUID } from 'node:crypto';
 import { appendAudit } from '../audit/append.ts';
 import type { Backend, Presence } from '../backends/contract.ts';
 import type { RestartPolicy } from '../config.ts';
@@ -106,7 +105,6 @@ export function openLifecycle(deps: {
       const api_key = newEngineKey();
       return await begin(once, async (sql) => {
         const engine = await insertEngine(sql, {
-          id: randomUUID(),
           product_id: product.id,
           user_id,
           engine_version,

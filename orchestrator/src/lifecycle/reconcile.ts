@@ -19,6 +19,7 @@ import type { Log } from '../observe/log.ts';
 import type { Db } from '../registry/db.ts';
 import { engineById } from '../registry/engines.ts';
 import { noteStillWell, type Registered, registered, runningEngines, takeTurn } from '../registry/health.ts';
+import type { Ask } from './ask.ts';
 import type { Clock } from './clock.ts';
 import type { Lifecycle } from './operations.ts';
 import { probe } from './probe.ts';
@@ -37,6 +38,7 @@ export type ReconcileDeps = {
   lifecycle: Lifecycle;
   master_keys: MasterKeys;
   clock: Clock;
+  ask: Ask;
   log: Log;
   restarts: RestartPolicy;
   reconcile_interval_s: number;
@@ -167,11 +169,11 @@ function orphanOf(entry: Registered | null, presence: Presence): Orphan | null {
 
 /** Greets an engine that was there before this orchestrator, and notes that it was taken over. */
 async function adopt(deps: ReconcileDeps, engine_id: string, signal: AbortSignal): Promise<void> {
-  const { db, restarts } = deps;
+  const { db, restarts, ask } = deps;
   const engine = await engineById(db, engine_id);
   if (engine === null) return;
   const api_key = deps.master_keys.open(engine.engine_key_enc);
-  const seen = engine.url === null ? 'no address' : await probe(engine.url, api_key, signal);
+  const seen = engine.url === null ? 'no address' : await probe(ask, engine.url, api_key, signal);
   await db.tx(async (sql) => {
     if (seen === null) await noteStillWell(sql, [engine_id], restarts.reset_after_s);
     await appendAudit(sql, {

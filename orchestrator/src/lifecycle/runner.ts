@@ -49,6 +49,8 @@ export type RunnerDeps = AttemptDeps & {
   /** This replica's id, see registry/replica.ts. */
   owner: number;
   boot_timeout_s: number;
+  /** See `LoopOptions`. */
+  random?: () => number;
 };
 
 export type Runner = {
@@ -154,7 +156,7 @@ export function startRunner(deps: RunnerDeps): Runner {
       const operation = await operationById(db, id);
       if (operation === null) throw new TypeError(`operation ${id} does not exist`);
       if (operation.outcome !== null) return operation;
-      if (Date.now() > operation.deadline.getTime() + JOIN_GRACE_MS) {
+      if (clock.wall() > operation.deadline.getTime() + JOIN_GRACE_MS) {
         throw new OrchestratorError(
           'OPERATION_IN_PROGRESS',
           `The ${operation.kind} under way is past its deadline.`,
@@ -203,7 +205,7 @@ export function startRunner(deps: RunnerDeps): Runner {
     kick,
     async resume() {
       await takeUp();
-      const common = { jitter: JITTER, clock, log, signal: closing.signal };
+      const common = { jitter: JITTER, clock, log, random: deps.random, signal: closing.signal };
       loops = [
         startLoop({ ...common, name: 'claim operations', every_ms: CLAIM_MS, run: takeUp }),
         startLoop({ ...common, name: 'renew leases', every_ms: RENEW_MS, run: renew }),

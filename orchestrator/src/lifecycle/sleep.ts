@@ -16,6 +16,8 @@ import type { MasterKeys } from '../keys/master.ts';
 import type { Sql } from '../registry/db.ts';
 import type { EngineRow } from '../registry/engines.ts';
 import { admittedWithin } from '../registry/sleep.ts';
+import type { Ask } from './ask.ts';
+import type { Clock } from './clock.ts';
 import { askActivity } from './probe.ts';
 
 /** The process that was to be put to sleep, or woken, is not there. */
@@ -51,19 +53,20 @@ const awake = (why: string, again_in_ms: number): IdleVerdict => ({ idle: false,
  * at work or was admitted within `quiet_s` seconds, `BACKEND_ERROR` when it does not say, `ProcessGone`.
  */
 export async function confirmIdle(
-  deps: { db: Sql; backend: Backend; master_keys: MasterKeys },
+  deps: { db: Sql; backend: Backend; master_keys: MasterKeys; clock: Clock; ask: Ask },
   engine: EngineRow,
   quiet_s: number,
   signal: AbortSignal,
 ): Promise<void> {
   const { db, backend } = deps;
   const api_key = deps.master_keys.open(engine.engine_key_enc);
-  const activity = engine.url === null ? 'no address' : await askActivity(engine.url, api_key, signal);
+  const activity =
+    engine.url === null ? 'no address' : await askActivity(deps.ask, engine.url, api_key, signal);
   if (typeof activity === 'string') {
     if ((await backend.is_running(engine.id)).state === 'absent') throw new ProcessGone();
     throw new OrchestratorError('BACKEND_ERROR', `The engine does not say whether it is idle: ${activity}.`);
   }
-  const verdict = judgeIdle(activity, Date.now(), quiet_s * 1000);
+  const verdict = judgeIdle(activity, deps.clock.wall(), quiet_s * 1000);
   if (!verdict.idle)
     throw new OrchestratorError('OPERATION_IN_PROGRESS', `The engine is busy: ${verdict.why}.`);
   if (quiet_s > 0 && (await admittedWithin(db, engine.id, quiet_s))) {

@@ -10,6 +10,7 @@ import type { MasterKeys } from '../keys/master.ts';
 import type { Db } from '../registry/db.ts';
 import type { EngineRow } from '../registry/engines.ts';
 import { claimPort, type PortRange, setPortAside } from '../registry/ports.ts';
+import type { Ask } from './ask.ts';
 import type { Clock } from './clock.ts';
 import type { Step } from './machine.ts';
 import { probe } from './probe.ts';
@@ -24,6 +25,7 @@ export type StepDeps = {
   db: Db;
   backend: Backend;
   clock: Clock;
+  ask: Ask;
   master_keys: MasterKeys;
   /** What engines get beside the contract's own variables. */
   engine_environment: Record<string, string>;
@@ -96,7 +98,7 @@ async function awaitHealth(deps: StepDeps, context: StepContext): Promise<void> 
   if (url === null) throw new TypeError('await_health comes after create, or on an engine that has run');
   const api_key = deps.master_keys.open(engine.engine_key_enc);
   for (;;) {
-    const seen = await probe(url, api_key, context.signal);
+    const seen = await probe(deps.ask, url, api_key, context.signal);
     // Also after a good answer: a process that ended meanwhile cannot have given it.
     const presence = await deps.backend.is_running(engine.id);
     if (presence.state === 'absent') {

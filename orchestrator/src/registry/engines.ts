@@ -45,25 +45,18 @@ export type EngineRow = {
  */
 export async function insertEngine(
   sql: Sql,
-  engine: Pick<EngineRow, 'id' | 'product_id' | 'user_id' | 'engine_version' | 'key_hash' | 'engine_key_enc'>,
+  engine: Pick<EngineRow, 'product_id' | 'user_id' | 'engine_version' | 'key_hash' | 'engine_key_enc'>,
 ): Promise<EngineRow | 'at_quota' | 'exists'> {
   try {
     const [row] = await sql.query<EngineRow>(
       `WITH place AS (
          UPDATE products SET engine_count = engine_count + 1
-          WHERE id = $2 AND engine_count < coalesce((policy->>'max_engines')::int, 2147483647)
+          WHERE id = $1 AND engine_count < coalesce((policy->>'max_engines')::int, 2147483647)
          RETURNING id)
        INSERT INTO engines (id, product_id, user_id, status, engine_version, key_hash, engine_key_enc)
-       SELECT $1, place.id, $3, 'provisioning', $4, $5, $6 FROM place
+       SELECT gen_random_uuid(), place.id, $2, 'provisioning', $3, $4, $5 FROM place
        RETURNING *`,
-      [
-        engine.id,
-        engine.product_id,
-        engine.user_id,
-        engine.engine_version,
-        engine.key_hash,
-        engine.engine_key_enc,
-      ],
+      [engine.product_id, engine.user_id, engine.engine_version, engine.key_hash, engine.engine_key_enc],
     );
     return row ?? 'at_quota';
   } catch (error) {
@@ -129,14 +122,7 @@ export async function updateEngine(
   change: Partial<
     Pick<
       EngineRow,
-      | 'status'
-      | 'url'
-      | 'epoch'
-      | 'boot_duration_ms'
-      | 'failure_reason'
-      | 'last_health_at'
-      | 'sleep_depth'
-      | 'slept_at'
+      'status' | 'url' | 'epoch' | 'boot_duration_ms' | 'failure_reason' | 'last_health_at' | 'sleep_depth'
     >
   >,
 ): Promise<void> {

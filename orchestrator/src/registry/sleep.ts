@@ -89,6 +89,11 @@ export async function claimDueEngines(sql: Sql, limit: number, again_in_s: numbe
   );
 }
 
+/** Notes that an engine has fallen asleep, to the depth that its row says. */
+export async function noteAsleep(sql: Sql, engine_id: string): Promise<void> {
+  await sql.query("UPDATE engines SET status = 'sleeping', slept_at = now() WHERE id = $1", [engine_id]);
+}
+
 /** Has an engine looked at again in so many seconds. */
 export async function lookAgain(sql: Sql, engine_id: string, seconds: number): Promise<void> {
   await sql.query('UPDATE engines SET next_idle_check_at = now() + make_interval(secs => $2) WHERE id = $1', [

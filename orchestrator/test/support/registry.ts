@@ -27,7 +27,6 @@ export async function addProduct(db: Db, policy = {}) {
 
 export const addEngine = (db: Db, product_id: string, user_id: string) =>
   insertEngine(db, {
-    id: randomUUID(),
     product_id,
     user_id,
     engine_version: 'v',
