@@ -34,7 +34,7 @@ export default {
     // Inside a program dependencies point down: http -> domain -> storage and backends -> contract.
     never(
       'only-main-reaches-up-to-http',
-      '^(engine|orchestrator)/src/(?!main\\.ts|app\\.ts|development/|http/)',
+      '^(engine|orchestrator)/src/(?!main\\.ts|app\\.ts|core\\.ts|development/|http/)',
       '^(engine|orchestrator)/src/http/',
     ),
     never('nobody-imports-main', '.', '^(engine|orchestrator)/src/main\\.ts$'),

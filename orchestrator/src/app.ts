@@ -1,25 +1,20 @@
 /**
- * The orchestrator, put together: database, backend, lifecycle, HTTP. Who starts it decides where the
- * configuration comes from and where the log goes.
+ * The orchestrator as a process: the core with a real database, backend, clock and socket. Who starts it
+ * decides where the configuration comes from and where the log goes.
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { subprocessBackend } from './backends/subprocess.ts';
 import type { Config } from './config.ts';
+import { type Core, openCore } from './core.ts';
 import { OrchestratorError } from './errors.ts';
 import { type HitFailpoint, noFailpoint } from './failpoints.ts';
-import { startHealth } from './health/start.ts';
-import { createApp } from './http/app.ts';
 import { listen } from './http/server.ts';
 import { askOverHttp } from './lifecycle/ask.ts';
 import { type Clock, systemClock } from './lifecycle/clock.ts';
-import { startIdleDetector } from './lifecycle/idle.ts';
-import { openLifecycle } from './lifecycle/operations.ts';
-import { startRunner } from './lifecycle/runner.ts';
 import type { Log } from './observe/log.ts';
 import { type Db, openDb } from './registry/db.ts';
-import { databaseTime } from './registry/health.ts';
 import { migrate } from './registry/migrate.ts';
 import { type PortRange, syncPorts } from './registry/ports.ts';
 import { joinReplicas, type Replica } from './registry/replica.ts';
@@ -74,48 +69,27 @@ export async function startOrchestrator(options: {
     onError: (err) => log.warn({ err }, 'what engines left could not be tidied up'),
     failpoint,
   });
-  const { master_keys, engine_environment, boot_timeout_s } = config;
-  const parts = {
-    db,
-    backend,
-    clock,
-    ask: askOverHttp,
-    log,
-    master_keys,
-    engine_environment,
-    ports,
-    boot_timeout_s,
-    failpoint,
-    owner: replica.id,
-    restarts: config.restarts,
-  };
-  const runner = startRunner(parts);
-  const since = await databaseTime(db);
-  const lifecycle = openLifecycle({ ...parts, runner, since });
-  const closing = new AbortController();
-  const background: Promise<void>[] = [];
-  const release = async () => {
-    closing.abort(new OrchestratorError('NOT_READY', 'The orchestrator is stopping.'));
-    await Promise.all([runner.close(), ...background]);
-  };
   const end = async () => {
     await backend.close();
     await replica.close();
     await db.end();
   };
-
+  let core: Core | undefined;
   try {
-    await runner.resume();
-    const { admin_key, engine_image: default_version, health } = config;
-    const { sleep_mode } = config.sleep;
-    const app = createApp({ ...parts, lifecycle, default_version, admin_key, sleep_mode, health });
+    core = await openCore(config, {
+      db,
+      backend,
+      clock,
+      ask: askOverHttp,
+      log,
+      failpoint,
+      random: Math.random,
+      owner: replica.id,
+    });
+    const { app, startLoops, release } = core;
     const server = await listen(app, config.host, config.port);
     log.info({ url: server.url }, 'orchestrator listens');
-    // Not before: with many engines these take long, and an admit asks for itself whether an engine is there.
-    const { reconcile_interval_s } = config;
-    background.push(startHealth({ ...parts, lifecycle, health, reconcile_interval_s }, closing.signal).ended);
-    const idle = startIdleDetector({ ...parts, lifecycle, sleep: config.sleep }, closing.signal);
-    if (idle !== null) background.push(idle.ended);
+    startLoops();
     const close = async (stop_engines_within_ms: number | undefined) => {
       await Promise.all([server.close(), release()]);
       if (stop_engines_within_ms !== undefined) {
@@ -140,7 +114,7 @@ export async function startOrchestrator(options: {
       },
     };
   } catch (error) {
-    await release();
+    await core?.release();
     await end();
     throw asStartError(error, config);
   }

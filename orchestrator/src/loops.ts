@@ -28,12 +28,12 @@ export type LoopOptions = {
   /** Ends the loop. */
   signal: AbortSignal;
   /** A number from 0 to 1. */
-  random?: () => number;
+  random: () => number;
 };
 
 /** Starts a loop; the first run begins at once. */
 export function startLoop(options: LoopOptions): Loop {
-  const { name, every_ms, jitter, run, clock, log, signal, random = Math.random } = options;
+  const { name, every_ms, jitter, run, clock, log, signal, random } = options;
   let kicked = false;
   let pause = new AbortController();
 

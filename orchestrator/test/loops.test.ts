@@ -23,7 +23,17 @@ function loopOf(run: LoopOptions['run'], options: Partial<LoopOptions> = {}) {
   const lines: string[] = [];
   const log = createLog('debug', { write: (line: string) => lines.push(line) });
   const { signal } = ending;
-  const loop = startLoop({ name: 'test', every_ms: 100, jitter: 0, run, clock, log, signal, ...options });
+  const loop = startLoop({
+    name: 'test',
+    every_ms: 100,
+    jitter: 0,
+    random: () => 0,
+    run,
+    clock,
+    log,
+    signal,
+    ...options,
+  });
   onTestFinished(() => ending.abort());
   return { loop, pauses, lines, tick: () => tick(), end: () => ending.abort() };
 }

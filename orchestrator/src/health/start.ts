@@ -13,7 +13,7 @@ export type HealthDeps = ProbeDeps &
   ReconcileDeps & {
     clock: Clock;
     /** See `LoopOptions`. */
-    random?: () => number;
+    random: () => number;
   };
 
 /** Starts them; they end with `signal`, and `ended` resolves when the last run has. */

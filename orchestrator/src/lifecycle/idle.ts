@@ -38,7 +38,7 @@ export type IdleDeps = {
   log: Log;
   sleep: SleepSettings;
   /** See `LoopOptions`. */
-  random?: () => number;
+  random: () => number;
 };
 
 /** The depth to which an awake engine goes first. */

@@ -50,7 +50,7 @@ export type RunnerDeps = AttemptDeps & {
   owner: number;
   boot_timeout_s: number;
   /** See `LoopOptions`. */
-  random?: () => number;
+  random: () => number;
 };
 
 export type Runner = {
