@@ -14,6 +14,7 @@ import type { Ask } from './lifecycle/ask.ts';
 import type { Clock } from './lifecycle/clock.ts';
 import { startIdleDetector } from './lifecycle/idle.ts';
 import { openLifecycle } from './lifecycle/operations.ts';
+import { startRetention } from './lifecycle/retention.ts';
 import { startRunner } from './lifecycle/runner.ts';
 import type { Log } from './observe/log.ts';
 import type { Db } from './registry/db.ts';
@@ -70,6 +71,7 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
         background.push(startHealth({ ...parts, lifecycle, health, reconcile_interval_s }, signal).ended);
         const idle = startIdleDetector({ ...parts, lifecycle, sleep }, signal);
         if (idle !== null) background.push(idle.ended);
+        background.push(startRetention({ ...parts, lifecycle }, signal).ended);
       },
       release,
     };

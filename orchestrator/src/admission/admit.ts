@@ -11,7 +11,7 @@ import { OrchestratorError } from '../errors.ts';
 import { OPERATIONS } from '../lifecycle/machine.ts';
 import type { Lifecycle } from '../lifecycle/operations.ts';
 import type { Db } from '../registry/db.ts';
-import { type EngineAndOperation, type EngineRow, engineOf } from '../registry/engines.ts';
+import { type EngineAndOperation, engineOf, type LiveEngine } from '../registry/engines.ts';
 import type { OnceRequest } from '../registry/idempotency.ts';
 import type { OperationRow } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
@@ -32,7 +32,7 @@ export type DenyReason =
   | 'engine_destroying';
 
 /** `engine` is always `running`. */
-export type Admission = { admitted: true; engine: EngineRow } | { admitted: false; reason: DenyReason };
+export type Admission = { admitted: true; engine: LiveEngine } | { admitted: false; reason: DenyReason };
 
 export type AdmissionDeps = {
   db: Db;
@@ -78,7 +78,7 @@ export async function provision(
 }
 
 type Verdict =
-  | { do: 'admit'; engine: EngineRow }
+  | { do: 'admit'; engine: LiveEngine }
   | { do: 'deny'; reason: DenyReason }
   | { do: 'join'; operation_id: string }
   /** It is falling asleep; how that ends is not this caller's business, only that it has. */
@@ -98,6 +98,7 @@ export function judge(found: EngineAndOperation | null, flags: AdmitFlags): Verd
         return { do: 'join', operation_id: operation.id };
       case 'sleeping':
         return { do: 'let_fall_asleep', operation_id: operation.id };
+      case 'destroyed':
       case null:
         return { do: 'deny', reason: 'engine_destroying' };
       default:

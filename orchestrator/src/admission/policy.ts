@@ -30,3 +30,13 @@ export function enforce(...checks: PolicyCheck[]): void {
   const denied = checks.find((check) => !check.allowed);
   if (denied !== undefined) throw new OrchestratorError('POLICY_DENIED', denied.reason ?? 'Not allowed.');
 }
+
+/** How long a tombstone is kept where the caller wants one and the policy names no time, seconds. */
+const RETENTION_S = 7 * 24 * 60 * 60;
+
+/** For how long a destroyed engine can be restored, seconds; null: not at all. The caller's word comes first. */
+export function retention(policy: Policy, retain: boolean | undefined): number | null {
+  const by_policy = policy.destroy_retention_s ?? 0;
+  if (retain ?? by_policy > 0) return by_policy > 0 ? by_policy : RETENTION_S;
+  return null;
+}

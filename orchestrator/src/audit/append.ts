@@ -8,6 +8,7 @@ export type AuditAction =
   | 'sleep'
   | 'wake'
   | 'destroy'
+  | 'restore'
   | 'health_check'
   | 'health_failed'
   | 'auto_restart_start'

@@ -52,6 +52,8 @@ export function explain(facts: Facts): Explanation {
         next: null,
         advice: 'POST /engines/{user_id}/start; an admit does not start it.',
       };
+    case 'destroyed':
+      return explainTombstone(engine);
     case 'provisioning':
     case 'destroying':
       return {
@@ -129,6 +131,16 @@ function explainSleeping({ engine, operation }: Facts): Explanation {
     next:
       depth === 'doze' ? { what: 'It may be put into a deeper sleep.', at: engine.next_idle_check_at } : null,
     advice: 'Admit with `auto_wake: true`, or POST /engines/{user_id}/wake.',
+  };
+}
+
+function explainTombstone({ tombstone_until }: EngineRow): Explanation {
+  return {
+    rule: STATES.destroyed.meaning,
+    source: 'O30',
+    next: tombstone_until && { what: 'It is removed for good, with its brain.', at: tombstone_until },
+    advice:
+      'POST /engines/{user_id}/restore brings it back until then; DELETE /engines/{user_id}?retain=false removes it now.',
   };
 }
 

@@ -5,10 +5,11 @@ import { explain } from '../fleet/explain.ts';
 import { engineOf } from '../registry/engines.ts';
 import { type AuditFact, lastAudit, lastOperation } from '../registry/explain.ts';
 import { openIncident } from '../registry/incidents.ts';
+import { tombstoneOf } from '../registry/tombstones.ts';
 import { PLATFORM_KEY } from './auth.ts';
 import type { App, HttpDeps } from './context.ts';
 import { OperationView, viewOperation } from './operations.ts';
-import { answers, EngineSummary, UserPath } from './schemas.ts';
+import { answers, EngineSummary, STATUSES, UserPath } from './schemas.ts';
 
 const Audit = z.object({
   timestamp: z.iso.datetime(),
@@ -17,8 +18,11 @@ const Audit = z.object({
   metadata: z.looseObject({}),
 });
 
-const Explanation = EngineSummary.pick({ engine_id: true, user_id: true, status: true, sleep_depth: true })
+const Explanation = EngineSummary.pick({ engine_id: true, user_id: true, sleep_depth: true })
   .extend({
+    status: z
+      .enum([...STATUSES, 'destroyed'])
+      .describe('`destroyed`: the user has no engine, but the last one can be restored.'),
     rule: z.string().describe('What put the engine into this state.'),
     source: z.string().describe('Where that is written.'),
     evidence: z.object({
@@ -67,8 +71,8 @@ export function explainRoutes(app: App, { db, lifecycle, health, restarts }: Htt
   app.openapi(explainRoute, async (c) => {
     const { user_id } = c.req.valid('param');
     const found = await engineOf(db, c.var.product.id, user_id);
-    if (found === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
-    const { engine } = found;
+    const engine = found?.engine ?? (await tombstoneOf(db, c.var.product.id, user_id));
+    if (engine === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
     const [presence, operation, incident, failure, audit] = await Promise.all([
       lifecycle.presence(engine.id),
       lastOperation(db, engine.id),

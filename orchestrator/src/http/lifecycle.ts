@@ -1,9 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { admit, provision } from '../admission/admit.ts';
+import { retention } from '../admission/policy.ts';
+import { restore } from '../admission/restore.ts';
 import { OrchestratorError } from '../errors.ts';
-import type { Change } from '../lifecycle/machine.ts';
-import { type EngineRow, engineById, engineOf } from '../registry/engines.ts';
+import { engineById, engineOf, isLive, type LiveEngine } from '../registry/engines.ts';
+import type { OnceRequest } from '../registry/idempotency.ts';
+import type { OperationRow } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
 import { PLATFORM_KEY } from './auth.ts';
 import type { App, Env, HttpDeps } from './context.ts';
@@ -26,6 +29,15 @@ const CHANGE_ERRORS = [
   'IDEMPOTENCY_KEY_REUSED',
   'BACKEND_ERROR',
 ] as const;
+
+/** What is told of an engine that a call has made, or brought back. */
+const BootedEngine = EngineView.pick({
+  engine_id: true,
+  user_id: true,
+  status: true,
+  url: true,
+  api_key: true,
+});
 
 const provisionRoute = createRoute({
   method: 'post',
@@ -50,7 +62,7 @@ const provisionRoute = createRoute({
   responses: {
     ...accepted,
     ...answers(
-      EngineView.pick({ engine_id: true, user_id: true, status: true, url: true, api_key: true }),
+      BootedEngine,
       'The engine.',
       ...BOOT_ERRORS,
       'ENGINE_ALREADY_EXISTS',
@@ -149,9 +161,19 @@ const destroyRoute = createRoute({
   method: 'delete',
   path: '/engines/{user_id}',
   summary: 'Destroy an engine',
-  description: 'Removes the engine and its brain. Irreversible.',
+  description:
+    'Removes the engine and its brain. Irreversible, unless it is retained: then it ends, and can be restored for a while.',
   security: PLATFORM_KEY,
-  request: { headers: IdempotencyKey, params: UserPath, query: Wait },
+  request: {
+    headers: IdempotencyKey,
+    params: UserPath,
+    query: Wait.extend({
+      retain: z.enum(['true', 'false']).optional().openapi({
+        description:
+          "`true`: can be restored for the policy's `destroy_retention_s`, or 7 days. `false`: gone at once, whatever the policy; where the user has no engine, also what is retained of earlier ones. Absent: as the policy says.",
+      }),
+    }),
+  },
   responses: {
     ...accepted,
     ...answers(
@@ -162,40 +184,83 @@ const destroyRoute = createRoute({
   },
 });
 
+const restoreRoute = createRoute({
+  method: 'post',
+  path: '/engines/{user_id}/restore',
+  summary: 'Bring a destroyed engine back',
+  description:
+    'The one destroyed last, if it was retained and its time is not over: the same engine id, key and brain. Takes its place in the quota again. Answers once the engine is healthy.',
+  security: PLATFORM_KEY,
+  request: { headers: IdempotencyKey, params: UserPath, query: Wait },
+  responses: {
+    ...accepted,
+    ...answers(
+      BootedEngine,
+      'The engine.',
+      ...BOOT_ERRORS,
+      'ENGINE_NOT_FOUND',
+      'ENGINE_ALREADY_EXISTS',
+      'IDEMPOTENCY_KEY_REUSED',
+    ),
+  },
+});
+
 /** What a product does with the engine of one user. Bap-engine §2.2, §2.3. */
 export function lifecycleRoutes(app: App, deps: HttpDeps): void {
   const { db, lifecycle, master_keys } = deps;
 
-  async function find(product: ProductRow, user_id: string): Promise<EngineRow> {
+  async function find(product: ProductRow, user_id: string): Promise<LiveEngine> {
     const found = await engineOf(db, product.id, user_id);
     if (found === null) throw notFound();
     return found.engine;
   }
 
   /** The engine with its key, opened for this answer only (O2). */
-  const view = (engine: EngineRow) => ({
+  const view = (engine: LiveEngine) => ({
     ...summarize(engine),
     api_key: master_keys.open(engine.engine_key_enc),
   });
 
   /** Begins or joins `kind` on a user's engine, or finds what the same request did before; waits where asked to. */
-  async function change(
-    c: Context<Env>,
-    kind: Exclude<Change, 'sleep'>,
-    user_id: string,
-    wait: 'true' | 'false',
-  ) {
+  async function change(c: Context<Env>, kind: 'start' | 'stop', user_id: string, wait: 'true' | 'false') {
     const { product } = c.var;
     const once = onceOf(c, product.id, [kind, user_id]);
+    const earlier = once === null ? null : await lifecycle.earlier(once);
+    const operation =
+      earlier ?? (await lifecycle.change(kind, (await find(product, user_id)).id, product.slug, once));
+    return wait === 'true' ? await lifecycle.outcome(operation.id) : operation;
+  }
+
+  /** Begins or joins what a DELETE comes to; of several operations the first is the one to tell of. */
+  async function destroy(
+    product: ProductRow,
+    user_id: string,
+    retain: boolean | undefined,
+    once: OnceRequest | null,
+  ): Promise<OperationRow[]> {
     // In this order: the engine is gone only after its destroy has been begun.
     const found = await engineOf(db, product.id, user_id);
     const earlier = once === null ? null : await lifecycle.earlier(once);
-    let operation = earlier;
-    if (operation === null) {
-      if (found === null) throw notFound();
-      operation = await lifecycle.change(kind, found.engine.id, product.slug, once);
+    if (earlier !== null) return [earlier];
+    if (found !== null) {
+      const { id } = found.engine;
+      const retain_s = retention(product.policy, retain);
+      return retain_s === null
+        ? [await lifecycle.change('destroy', id, product.slug, once)]
+        : [await lifecycle.retire(id, retain_s, product.slug, once)];
     }
-    return wait === 'true' ? await lifecycle.outcome(operation.id) : operation;
+    if (retain === false) return await lifecycle.erase(product, user_id, once);
+    throw notFound();
+  }
+
+  /** The engine that `operation` brings up, when it is up. */
+  async function booted(operation: OperationRow) {
+    await lifecycle.outcome(operation.id);
+    const engine = await engineById(db, operation.engine_id);
+    // Destroyed meanwhile; another engine of the user is not what the request made.
+    if (engine === null || !isLive(engine)) throw notFound();
+    const { engine_id, user_id, status, url, api_key } = view(engine);
+    return { engine_id, user_id, status, url, api_key };
   }
 
   app.openapi(provisionRoute, async (c) => {
@@ -205,12 +270,7 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
     const earlier = once === null ? null : await lifecycle.earlier(once);
     const operation = earlier ?? (await provision(deps, product, user_id, engine_version, once));
     if (c.req.valid('query').wait === 'false') return c.json(viewOperation(operation), 202);
-    await lifecycle.outcome(operation.id);
-    const engine = await engineById(db, operation.engine_id);
-    // Destroyed meanwhile; another engine of the user is not what this request made.
-    if (engine === null) throw notFound();
-    const { engine_id, status, url, api_key } = view(engine);
-    return c.json({ engine_id, user_id, status, url, api_key }, 200);
+    return c.json(await booted(operation), 200);
   });
 
   app.openapi(getRoute, async (c) => {
@@ -244,10 +304,26 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
   });
 
   app.openapi(destroyRoute, async (c) => {
-    const { wait } = c.req.valid('query');
-    const operation = await change(c, 'destroy', c.req.valid('param').user_id, wait);
+    const { user_id } = c.req.valid('param');
+    const { wait, retain } = c.req.valid('query');
+    const { product } = c.var;
+    const once = onceOf(c, product.id, ['destroy', user_id, retain ?? null]);
+    const wanted = retain === undefined ? undefined : retain === 'true';
+    const [operation, ...others] = await destroy(product, user_id, wanted, once);
+    if (operation === undefined) throw notFound();
     if (wait === 'false') return c.json(viewOperation(operation), 202);
+    await Promise.all([operation, ...others].map(({ id }) => lifecycle.outcome(id)));
     return c.json({ status: 'destroyed' as const, engine_id: operation.engine_id }, 200);
+  });
+
+  app.openapi(restoreRoute, async (c) => {
+    const { user_id } = c.req.valid('param');
+    const { product } = c.var;
+    const once = onceOf(c, product.id, ['restore', user_id]);
+    const earlier = once === null ? null : await lifecycle.earlier(once);
+    const operation = earlier ?? (await restore(deps, product, user_id, once));
+    if (c.req.valid('query').wait === 'false') return c.json(viewOperation(operation), 202);
+    return c.json(await booted(operation), 200);
   });
 }
 

@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import type { ErrorCode } from '../errors.ts';
-import type { EngineRow, EngineStatus, SleepDepth } from '../registry/engines.ts';
+import type { LiveEngine, LiveStatus, SleepDepth } from '../registry/engines.ts';
 import { errorResponses } from './errors.ts';
 
 /** Longest user id, characters. */
@@ -33,7 +33,7 @@ export const STATUSES = [
   'stopped',
   'failed',
   'destroying',
-] as const satisfies EngineStatus[];
+] as const satisfies LiveStatus[];
 
 export const DEPTHS = ['label', 'doze', 'hibernate'] as const satisfies SleepDepth[];
 
@@ -64,7 +64,7 @@ export const EngineView = EngineSummary.extend({
   api_key: z.string().describe('For `X-Engine-Key` on calls to the Engine. Do not store it.'),
 }).openapi('Engine');
 
-export function summarize(engine: EngineRow): z.infer<typeof EngineSummary> {
+export function summarize(engine: LiveEngine): z.infer<typeof EngineSummary> {
   return {
     engine_id: engine.id,
     user_id: engine.user_id,

@@ -17,7 +17,9 @@ import type { Log } from '../observe/log.ts';
 import { deleteEngine, type EngineRow, engineById, lockEngine, updateEngine } from '../registry/engines.ts';
 import { noteUp } from '../registry/health.ts';
 import { type Claim, endOperation, noteStep, type OperationRow } from '../registry/operations.ts';
+import { releasePort } from '../registry/ports.ts';
 import { lookAgain, noteAsleep } from '../registry/sleep.ts';
+import { layToRest } from '../registry/tombstones.ts';
 import { boots, OPERATIONS, stepsOf } from './machine.ts';
 import { planRestart } from './restarts.ts';
 import { ProcessGone } from './sleep.ts';
@@ -161,6 +163,7 @@ async function end(
   const { success, failure, audit } = OPERATIONS[kind];
   const boot_duration_ms = error === null && evidence.url !== undefined ? duration_ms : undefined;
   return await db.tx(async (sql) => {
+    let retained_until: Date | null = null;
     const ended = await endOperation(sql, claim, { evidence, error });
     if (ended === null) throw new LeaseLost();
     if (error !== null) {
@@ -179,6 +182,9 @@ async function end(
         failure_reason: null,
       });
       await noteUp(sql, engine_id);
+    } else if (success === 'destroyed') {
+      retained_until = await layToRest(sql, engine_id, claim.retain_s ?? 0);
+      await releasePort(sql, engine_id);
     } else if (success === 'sleeping') {
       await noteAsleep(sql, engine_id);
     } else {
@@ -198,6 +204,8 @@ async function end(
         outcome: ended.outcome,
         epoch: claim.epoch,
         boot_duration_ms,
+        retained_until: retained_until?.toISOString(),
+        purged: kind === 'purge' || undefined,
         error: error === null ? undefined : { code: error.code, message: error.message },
       },
       duration_ms,

@@ -15,6 +15,7 @@ const CAUSES: Record<Cause, string> = {
   admit: 'an admit',
   reconcile: 'health and reconcile, by themselves',
   idle: 'the idle detector',
+  retention: "the end of a tombstone's time",
 };
 
 const kinds = Object.keys(OPERATIONS) as OperationKind[];

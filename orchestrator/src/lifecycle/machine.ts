@@ -16,12 +16,16 @@ import type { OperationKind } from '../registry/operations.ts';
 
 /** `transitional`: only there while an operation is under way. */
 export const STATES: Record<EngineStatus, { transitional: boolean; meaning: string }> = {
-  provisioning: { transitional: true, meaning: 'Boot in progress, for the first time.' },
+  provisioning: { transitional: true, meaning: 'Boot in progress, for the first time or after a restore.' },
   running: { transitional: false, meaning: 'Healthy and serving.' },
   sleeping: { transitional: false, meaning: 'Idle, as deep as `sleep_depth` says; woken by admit or start.' },
   stopped: { transitional: false, meaning: 'Stopped by a person; only a person starts it.' },
   failed: { transitional: false, meaning: 'Provision, start or restart failed, or the process is gone.' },
-  destroying: { transitional: true, meaning: 'Being removed, with its brain.' },
+  destroying: { transitional: true, meaning: 'Being removed, with its brain, or ended for a tombstone.' },
+  destroyed: {
+    transitional: false,
+    meaning: 'A tombstone: no engine to anybody, its brain kept until it is restored or its time is over.',
+  },
 };
 
 /** What an operation does, in order. Each step can be done twice: a retry finds what an earlier try made. */
@@ -43,11 +47,11 @@ export type Step =
   /** End the process and remove all it kept. */
   | 'remove';
 
-/** An operation on an engine that exists. */
-export type Change = Exclude<OperationKind, 'provision'>;
+/** An operation on an engine that has its place in the quota, or needs none. */
+export type Change = Exclude<OperationKind, 'provision' | 'restore'>;
 
 /** Who starts an operation. */
-export type Cause = 'product' | 'admit' | 'reconcile' | 'idle';
+export type Cause = 'product' | 'admit' | 'reconcile' | 'idle' | 'retention';
 
 /** Longest stop: the grace of SIGTERM (30 s, bap-engine §5.4) and the time a killed process takes to go. */
 const STOP_DEADLINE_S = 45;
@@ -165,7 +169,42 @@ export const OPERATIONS: Record<OperationKind, Operation> = {
     refusal: 'OPERATION_IN_PROGRESS',
     audit: { success: 'destroy', failure: 'destroy' },
   },
+  // A destroy that leaves a tombstone (O30). Whoever wants the one is not content with the other.
+  retire: {
+    from: ['provisioning', 'running', 'sleeping', 'stopped', 'failed', 'destroying'],
+    during: 'destroying',
+    success: 'destroyed',
+    failure: 'failed',
+    steps: ['stop'],
+    deadline: STOP_DEADLINE_S,
+    causes: ['product'],
+    refusal: 'OPERATION_IN_PROGRESS',
+    audit: { success: 'destroy', failure: 'destroy' },
+  },
+  restore: {
+    ...boot,
+    from: ['destroyed'],
+    during: 'provisioning',
+    causes: ['product'],
+    refusal: 'ENGINE_ALREADY_EXISTS',
+    audit: { success: 'restore', failure: 'restore' },
+  },
+  // The rest of a destroy, when the time of its tombstone is over or a person ends it.
+  purge: {
+    from: ['destroyed'],
+    during: 'destroying',
+    success: null,
+    failure: 'destroyed',
+    steps: ['remove'],
+    deadline: REMOVE_DEADLINE_S,
+    causes: ['retention', 'product'],
+    refusal: 'ENGINE_NOT_FOUND',
+    audit: { success: 'destroy', failure: 'destroy' },
+  },
 };
+
+/** Operations on a tombstone; to all others it is no engine. */
+export const actsOnTombstones = (kind: OperationKind) => OPERATIONS[kind].from.includes('destroyed');
 
 /** Operations that bring an engine up. */
 export const boots = (kind: OperationKind) => OPERATIONS[kind].success === 'running';

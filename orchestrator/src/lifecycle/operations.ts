@@ -21,6 +21,7 @@ import type { Db, Sql } from '../registry/db.ts';
 import {
   type EngineRow,
   insertEngine,
+  isLive,
   lockEngine,
   type SleepDepth,
   updateEngine,
@@ -34,7 +35,8 @@ import {
   unfinishedOperation,
 } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
-import { type Change, decide, isDeeper, OPERATIONS, stepsOf } from './machine.ts';
+import { expiredTombstones, expireTombstones, raiseTombstone } from '../registry/tombstones.ts';
+import { actsOnTombstones, type Change, decide, isDeeper, OPERATIONS, stepsOf } from './machine.ts';
 import { isThere } from './presence.ts';
 import { countBeginning, type FailureEvidence, failRunning } from './restarts.ts';
 import type { Runner } from './runner.ts';
@@ -55,11 +57,30 @@ export type Lifecycle = {
    * `ENGINE_NOT_FOUND`. `actor`: product slug or `system`.
    */
   change(
-    kind: Exclude<Change, 'sleep'>,
+    kind: Exclude<Change, 'sleep' | 'retire' | 'purge'>,
     engine_id: string,
     actor: string,
     once?: OnceRequest | null,
   ): Promise<OperationRow>;
+  /** Begins or joins a destroy that leaves a tombstone, for `retain_s` seconds. As `change`. */
+  retire(
+    engine_id: string,
+    retain_s: number,
+    actor: string,
+    once?: OnceRequest | null,
+  ): Promise<OperationRow>;
+  /**
+   * Begins the restore of a tombstone. Throws `ENGINE_ALREADY_EXISTS`, `QUOTA_EXCEEDED`, or `ENGINE_NOT_FOUND` when
+   * its time is over.
+   */
+  restore(product: ProductRow, engine_id: string, once?: OnceRequest | null): Promise<OperationRow>;
+  /**
+   * Begins or joins the final removal of all tombstones of a user; none of them can be restored from now on. Gives
+   * the operations, that on the engine destroyed last first. Throws `ENGINE_NOT_FOUND` when there are none.
+   */
+  erase(product: ProductRow, user_id: string, once?: OnceRequest | null): Promise<OperationRow[]>;
+  /** Begins the final removal of up to `limit` tombstones whose time is over, of any product. */
+  purge(limit: number): Promise<OperationRow[]>;
   /**
    * The operation that an earlier request with this key began or joined; null when there was none, which `change`
    * and `provision` make sure of again. Throws `IDEMPOTENCY_KEY_REUSED`.
@@ -85,6 +106,14 @@ export type Lifecycle = {
   /** Waits for the end of an operation; throws its error when it failed. */
   outcome(operation_id: string): Promise<OperationRow>;
 };
+
+/** An operation that was begun or joined, and all that were begun with it. */
+type Begun = { operation: OperationRow; begun: readonly OperationRow[] };
+
+const only = (operation: OperationRow): Begun => ({ operation, begun: [operation] });
+
+const atQuota = ({ policy }: ProductRow) =>
+  new OrchestratorError('QUOTA_EXCEEDED', `Product at max_engines limit (${policy.max_engines}).`);
 
 export function openLifecycle(deps: {
   db: Db;
@@ -114,16 +143,54 @@ export function openLifecycle(deps: {
         if (engine === 'exists') {
           throw new OrchestratorError(OPERATIONS.provision.refusal, 'The user has an engine; use admit.');
         }
-        if (engine === 'at_quota') {
-          const cap = product.policy.max_engines;
-          throw new OrchestratorError('QUOTA_EXCEEDED', `Product at max_engines limit (${cap}).`);
-        }
-        return { operation: await commit(sql, 'provision', engine, product.slug), begun: true };
+        if (engine === 'at_quota') throw atQuota(product);
+        return only(await commit(sql, 'provision', engine, product.slug));
       });
     },
 
     change: (kind, engine_id, actor, once = null) =>
       begin(once, (sql) => beginOrJoin(sql, kind, engine_id, actor)),
+
+    retire: (engine_id, retain_s, actor, once = null) =>
+      begin(once, (sql) => beginOrJoin(sql, 'retire', engine_id, actor, { retain_s })),
+
+    restore: (product, engine_id, once = null) =>
+      begin(once, async (sql) => {
+        const engine = await raiseTombstone(sql, product.id, engine_id);
+        if (engine === 'exists') {
+          throw new OrchestratorError(OPERATIONS.restore.refusal, 'The user has an engine again.');
+        }
+        if (engine === 'at_quota') throw atQuota(product);
+        if (engine === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'It is too late to restore it.');
+        return only(await commit(sql, 'restore', engine, product.slug));
+      }),
+
+    async erase(product, user_id, once = null) {
+      const others: OperationRow[] = [];
+      const last = await begin(once, async (sql) => {
+        const ids = await expireTombstones(sql, product.id, user_id);
+        const results = await purgeAll(sql, ids, product.slug);
+        const [first, ...rest] = results.map(({ operation }) => operation);
+        if (first === undefined) {
+          throw new OrchestratorError(
+            'ENGINE_NOT_FOUND',
+            'The user has no engine, nor had one that is kept.',
+          );
+        }
+        others.push(...rest);
+        return { operation: first, begun: results.flatMap(({ begun }) => begun) };
+      });
+      return [last, ...others];
+    },
+
+    async purge(limit) {
+      const results = await db.tx(async (sql) => {
+        return await purgeAll(sql, await expiredTombstones(sql, limit), 'system');
+      });
+      const begun = results.flatMap(({ begun }) => begun);
+      for (const { id } of begun) runner.take(id);
+      return begun;
+    },
 
     async earlier(once) {
       const result = await findOnce(db, once);
@@ -131,7 +198,7 @@ export function openLifecycle(deps: {
     },
 
     sleep: (engine_id, wish, actor, once = null) =>
-      begin(once, (sql) => beginOrJoin(sql, 'sleep', engine_id, actor, wish)),
+      begin(once, (sql) => beginOrJoin(sql, 'sleep', engine_id, actor, { sleep: wish })),
 
     fail,
 
@@ -142,22 +209,19 @@ export function openLifecycle(deps: {
     outcome: (operation_id) => runner.outcome(operation_id),
   };
 
-  async function begin(
-    once: OnceRequest | null,
-    work: (sql: Sql) => Promise<{ operation: OperationRow; begun: boolean }>,
-  ): Promise<OperationRow> {
+  async function begin(once: OnceRequest | null, work: (sql: Sql) => Promise<Begun>): Promise<OperationRow> {
     failpoint('begin.before');
     const { operation, begun } = await db.tx(async (sql) => {
       if (once === null) return await work(sql);
       const id = (await takeOnce(sql, once))?.operation_id;
       const earlier = id ? await operationById(sql, id) : null;
-      if (earlier !== null) return { operation: earlier, begun: false };
+      if (earlier !== null) return { operation: earlier, begun: [] };
       const result = await work(sql);
       await keepOnce(sql, once, { operation_id: result.operation.id });
       return result;
     });
     failpoint('begin.committed');
-    if (begun) runner.take(operation.id);
+    for (const { id } of begun) runner.take(id);
     return operation;
   }
 
@@ -166,20 +230,22 @@ export function openLifecycle(deps: {
     kind: Change,
     engine_id: string,
     actor: string,
-    sleep: SleepWish | null = null,
-  ) {
+    wish: { sleep?: SleepWish; retain_s?: number } = {},
+  ): Promise<Begun> {
     const engine = await lockEngine(sql, engine_id);
-    if (engine === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
+    if (engine === null || (!isLive(engine) && !actsOnTombstones(kind))) {
+      throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
+    }
     const underWay = await unfinishedOperation(sql, engine_id);
     const decision = decide(kind, engine.status, underWay);
     switch (decision.verdict) {
-      case 'begin':
-        return {
-          operation: await commit(sql, kind, await bound(sql, engine, sleep), actor, sleep),
-          begun: true,
-        };
+      case 'begin': {
+        const { sleep, retain_s } = wish;
+        const target = sleep === undefined ? engine : await bound(sql, engine, sleep.depth);
+        return only(await commit(sql, kind, target, actor, { quiet_s: sleep?.quiet_s, retain_s }));
+      }
       case 'join':
-        return { operation: decision.operation, begun: false };
+        return { operation: decision.operation, begun: [] };
       case 'refuse': {
         const what = underWay === null ? '' : `, with a ${underWay.kind} under way`;
         throw new OrchestratorError(decision.code, `The engine is ${engine.status}${what}.`);
@@ -187,10 +253,14 @@ export function openLifecycle(deps: {
     }
   }
 
+  async function purgeAll(sql: Sql, ids: readonly string[], actor: string): Promise<Begun[]> {
+    const results: Begun[] = [];
+    for (const id of ids) results.push(await beginOrJoin(sql, 'purge', id, actor));
+    return results;
+  }
+
   /** The engine, with the depth it is bound for in its row: admits see it there (registry/sleep.ts). */
-  async function bound(sql: Sql, engine: EngineRow, sleep: SleepWish | null): Promise<EngineRow> {
-    if (sleep === null) return engine;
-    const { depth } = sleep;
+  async function bound(sql: Sql, engine: EngineRow, depth: SleepDepth): Promise<EngineRow> {
     if (!isDeeper(depth, engine.sleep_depth)) {
       throw new OrchestratorError(
         OPERATIONS.sleep.refusal,
@@ -207,7 +277,7 @@ export function openLifecycle(deps: {
     kind: OperationKind,
     engine: EngineRow,
     actor: string,
-    sleep: SleepWish | null = null,
+    { quiet_s = null, retain_s = null }: { quiet_s?: number | null; retain_s?: number | null } = {},
   ) {
     const { during, audit } = OPERATIONS[kind];
     if (during !== undefined) await updateEngine(sql, engine.id, { status: during });
@@ -222,7 +292,8 @@ export function openLifecycle(deps: {
       // The claim gives it a new one where it needs one.
       epoch: engine.epoch,
       deadline_s: runner.deadlineOf(kind),
-      quiet_s: sleep?.quiet_s ?? null,
+      quiet_s,
+      retain_s,
     });
     if (audit.begin !== undefined) {
       await appendAudit(sql, {

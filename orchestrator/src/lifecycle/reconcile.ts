@@ -163,7 +163,9 @@ function orphanOf(entry: Registered | null, presence: Presence): Orphan | null {
   // Its data stays with an engine that is down; of its processes only one of the last epoch may still end.
   const leftOver =
     presence.state === 'present' &&
-    (entry.status === 'stopped' || (entry.status === 'failed' && presence.epoch < entry.epoch));
+    (entry.status === 'stopped' ||
+      entry.status === 'destroyed' ||
+      (entry.status === 'failed' && presence.epoch < entry.epoch));
   return leftOver ? 'of an engine that is down' : null;
 }
 

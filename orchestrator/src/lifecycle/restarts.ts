@@ -92,5 +92,6 @@ export async function planRestart(
 /** What the beginning of an operation means for the count: one more, or a person has taken over. */
 export async function countBeginning(sql: Sql, kind: OperationKind, engine_id: string): Promise<void> {
   if (kind === 'restart') await countRestart(sql, engine_id, 'one more');
-  if (kind === 'start' || kind === 'stop' || kind === 'destroy') await countRestart(sql, engine_id, 'none');
+  const byPerson: OperationKind[] = ['start', 'stop', 'destroy', 'retire'];
+  if (byPerson.includes(kind)) await countRestart(sql, engine_id, 'none');
 }

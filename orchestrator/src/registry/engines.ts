@@ -1,7 +1,11 @@
 import { type Sql, violates } from './db.ts';
 import type { OperationKind, OperationRow } from './operations.ts';
 
-export type EngineStatus = 'provisioning' | 'running' | 'sleeping' | 'stopped' | 'failed' | 'destroying';
+/** The states of an engine that its product sees. */
+export type LiveStatus = 'provisioning' | 'running' | 'sleeping' | 'stopped' | 'failed' | 'destroying';
+
+/** `destroyed`: a tombstone, to be restored or removed (tombstones.ts). */
+export type EngineStatus = LiveStatus | 'destroyed';
 
 /** How deep an engine sleeps: in name only, frozen in memory, or stopped (O5). */
 export type SleepDepth = 'label' | 'doze' | 'hibernate';
@@ -36,7 +40,16 @@ export type EngineRow = {
   slept_at: Date | null;
   /** When it is asked next whether it is idle, or put deeper. */
   next_idle_check_at: Date;
+  /** Until when it can be restored; set: the row is a tombstone, no engine. */
+  tombstone_until: Date | null;
+  /** When it became a tombstone. */
+  destroyed_at: Date | null;
 };
+
+/** An engine, as opposed to a tombstone. */
+export type LiveEngine = EngineRow & { status: LiveStatus };
+
+export const isLive = (engine: EngineRow): engine is LiveEngine => engine.tombstone_until === null;
 
 /**
  * Adds an engine within its product's quota, `provisioning`: count, cap and insert are one statement on the
@@ -67,22 +80,26 @@ export async function insertEngine(
 }
 
 /**
- * Removes an engine and its count. The product row is locked first, as the insert does it: the other way
+ * Removes an engine and its count, or a tombstone, which has none. The product row is locked first, as the insert does it: the other way
  * round a destroy and a provision of one user could wait for each other.
  */
 export async function deleteEngine(sql: Sql, id: string): Promise<void> {
   await sql.query(
     `WITH place AS (
        UPDATE products SET engine_count = engine_count - 1
-        WHERE id = (SELECT product_id FROM engines WHERE id = $1)
+        WHERE id = (SELECT product_id FROM engines WHERE id = $1 AND tombstone_until IS NULL)
        RETURNING id)
      DELETE FROM engines USING place WHERE engines.id = $1 AND engines.product_id = place.id`,
     [id],
   );
+  await sql.query('DELETE FROM engines WHERE id = $1 AND tombstone_until IS NOT NULL', [id]);
 }
 
 /** What a request needs to know of a user's engine: the row, and the operation under way on it, if any. */
-export type EngineAndOperation = { engine: EngineRow; operation: { id: string; kind: OperationKind } | null };
+export type EngineAndOperation = {
+  engine: LiveEngine;
+  operation: { id: string; kind: OperationKind } | null;
+};
 
 export async function engineOf(
   sql: Sql,
@@ -90,11 +107,11 @@ export async function engineOf(
   user_id: string,
 ): Promise<EngineAndOperation | null> {
   const [row] = await sql.query<
-    EngineRow & { operation_id: OperationRow['id'] | null; operation_kind: OperationKind | null }
+    LiveEngine & { operation_id: OperationRow['id'] | null; operation_kind: OperationKind | null }
   >(
     `SELECT e.*, o.id AS operation_id, o.kind AS operation_kind
        FROM engines e LEFT JOIN operations o ON o.engine_id = e.id AND o.outcome IS NULL
-      WHERE e.product_id = $1 AND e.user_id = $2`,
+      WHERE e.product_id = $1 AND e.user_id = $2 AND e.tombstone_until IS NULL`,
     [product_id, user_id],
   );
   if (row === undefined) return null;
@@ -104,6 +121,7 @@ export async function engineOf(
   return { engine, operation };
 }
 
+/** Also a tombstone. */
 export async function engineById(sql: Sql, id: string): Promise<EngineRow | null> {
   const [row] = await sql.query<EngineRow>('SELECT * FROM engines WHERE id = $1', [id]);
   return row ?? null;
@@ -139,11 +157,11 @@ export async function updateEngine(
 export async function listEngines(
   sql: Sql,
   product_id: string,
-  page: { status: EngineStatus | null; limit: number; offset: number },
-): Promise<{ engines: EngineRow[]; total: number }> {
-  const where = 'product_id = $1 AND ($2::text IS NULL OR status = $2)';
+  page: { status: LiveStatus | null; limit: number; offset: number },
+): Promise<{ engines: LiveEngine[]; total: number }> {
+  const where = 'product_id = $1 AND tombstone_until IS NULL AND ($2::text IS NULL OR status = $2)';
   // A page past the end has no rows; the total is there all the same, beside nulls.
-  const rows = await sql.query<{ total: number } & (EngineRow | { id: null })>(
+  const rows = await sql.query<{ total: number } & (LiveEngine | { id: null })>(
     `SELECT page.*, counted.total
        FROM (SELECT count(*)::int AS total FROM engines WHERE ${where}) AS counted
        LEFT JOIN (SELECT * FROM engines WHERE ${where} ORDER BY created_at, id LIMIT $3 OFFSET $4) AS page
@@ -160,9 +178,10 @@ export async function listEngines(
 export async function countEngines(
   sql: Sql,
   product_id: string,
-): Promise<{ status: EngineStatus; count: number }[]> {
+): Promise<{ status: LiveStatus; count: number }[]> {
   return await sql.query(
-    'SELECT status, count(*)::int AS count FROM engines WHERE product_id = $1 GROUP BY status',
+    `SELECT status, count(*)::int AS count FROM engines
+      WHERE product_id = $1 AND tombstone_until IS NULL GROUP BY status`,
     [product_id],
   );
 }

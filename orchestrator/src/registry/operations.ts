@@ -1,7 +1,18 @@
 import type { Sql } from './db.ts';
 import { ownerLives } from './replica.ts';
 
-export type OperationKind = 'provision' | 'start' | 'stop' | 'sleep' | 'wake' | 'restart' | 'destroy';
+/** `retire`: a destroy that leaves a tombstone; `purge`: the removal of one (lifecycle/machine.ts). */
+export type OperationKind =
+  | 'provision'
+  | 'start'
+  | 'stop'
+  | 'sleep'
+  | 'wake'
+  | 'restart'
+  | 'destroy'
+  | 'retire'
+  | 'restore'
+  | 'purge';
 
 /** One lifecycle change of one engine; unfinished while `outcome` is null. Bap-engine §10, O21. */
 export type OperationRow = {
@@ -16,6 +27,8 @@ export type OperationRow = {
   deadline: Date;
   /** A sleep: for how long the engine must have been quiet, seconds; else null. */
   quiet_s: number | null;
+  /** A retire: for how long its engine can be restored, seconds; else null. */
+  retain_s: number | null;
   attempt: number;
   /** The replica that claimed it last; null before the first claim. */
   owner: number | null;
@@ -41,12 +54,12 @@ export async function insertOperation(
   sql: Sql,
   operation: Pick<
     OperationRow,
-    'engine_id' | 'product_id' | 'user_id' | 'kind' | 'actor' | 'step' | 'epoch' | 'quiet_s'
+    'engine_id' | 'product_id' | 'user_id' | 'kind' | 'actor' | 'step' | 'epoch' | 'quiet_s' | 'retain_s'
   > & { deadline_s: number },
 ): Promise<OperationRow> {
   const [row] = await sql.query<OperationRow>(
-    `INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, quiet_s)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9) RETURNING *`,
+    `INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, quiet_s, retain_s)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10) RETURNING *`,
     [
       operation.engine_id,
       operation.product_id,
@@ -57,6 +70,7 @@ export async function insertOperation(
       operation.epoch,
       operation.deadline_s,
       operation.quiet_s,
+      operation.retain_s,
     ],
   );
   if (row === undefined) throw new TypeError('INSERT gave no row');

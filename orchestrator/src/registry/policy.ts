@@ -36,7 +36,7 @@ export const Policy = z
       .max(MAX)
       .optional()
       .describe(
-        'How long a destroyed engine can be restored, seconds. Kept, but without effect in this version: DELETE is final.',
+        'How long a destroyed engine can be restored, seconds; 0 or absent: a DELETE is final unless it says `retain=true`.',
       ),
   })
   .meta({ id: 'Policy' });

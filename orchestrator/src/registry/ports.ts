@@ -42,6 +42,11 @@ export async function claimPort(sql: Sql, engine_id: string, range: PortRange): 
   );
 }
 
+/** Gives an engine's port back. The caller ends its last operation, so nobody is about to claim one for it. */
+export async function releasePort(sql: Sql, engine_id: string): Promise<void> {
+  await sql.query('UPDATE ports SET engine_id = NULL WHERE engine_id = $1', [engine_id]);
+}
+
 /** Takes the engine's port away from it and out of use for a while: another program listens there. */
 export async function setPortAside(sql: Sql, engine_id: string): Promise<void> {
   await sql.query(

@@ -8,7 +8,7 @@
  * the admit and lets the engine be. That holds over any number of replicas.
  */
 import type { Sql } from './db.ts';
-import type { EngineAndOperation, EngineRow, SleepDepth } from './engines.ts';
+import type { EngineAndOperation, EngineRow, LiveEngine, SleepDepth } from './engines.ts';
 import type { OperationKind } from './operations.ts';
 import type { SleepMode } from './policy.ts';
 
@@ -25,13 +25,14 @@ export async function engineForAdmit(
   user_id: string,
 ): Promise<(EngineAndOperation & { noted: boolean }) | null> {
   const [row] = await sql.query<
-    EngineRow & { operation_id: string | null; operation_kind: OperationKind | null; noted: boolean }
+    LiveEngine & { operation_id: string | null; operation_kind: OperationKind | null; noted: boolean }
   >(
     `WITH noted AS (
        UPDATE engines SET last_admit_at = now()
          -- Losing the last second of admits in a crash is no harm; each waiting for the disk would be.
          FROM (SELECT set_config('synchronous_commit', 'off', true)) AS unhurried
-        WHERE product_id = $1 AND user_id = $2 AND status = 'running' AND sleep_depth IS NULL
+        WHERE product_id = $1 AND user_id = $2 AND tombstone_until IS NULL
+          AND status = 'running' AND sleep_depth IS NULL
           AND (last_admit_at IS NULL OR last_admit_at <= now() - make_interval(secs => $3))
        RETURNING id)
      SELECT e.*, o.id AS operation_id, o.kind AS operation_kind,
@@ -39,7 +40,7 @@ export async function engineForAdmit(
               OR (e.status = 'running' AND e.sleep_depth IS NULL
                   AND coalesce(e.last_admit_at > now() - make_interval(secs => $3), false)) AS noted
        FROM engines e LEFT JOIN operations o ON o.engine_id = e.id AND o.outcome IS NULL
-      WHERE e.product_id = $1 AND e.user_id = $2`,
+      WHERE e.product_id = $1 AND e.user_id = $2 AND e.tombstone_until IS NULL`,
     [product_id, user_id, ADMIT_GRAIN_S],
   );
   if (row === undefined) return null;

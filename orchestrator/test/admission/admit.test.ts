@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { judge } from '../../src/admission/admit.ts';
-import type { EngineRow, EngineStatus } from '../../src/registry/engines.ts';
+import type { LiveEngine, LiveStatus } from '../../src/registry/engines.ts';
 import type { OperationKind } from '../../src/registry/operations.ts';
 import { ADMIN, startTestOrchestrator, type TestOrchestrator } from '../support/orchestrator.ts';
 import { until } from '../support/wait.ts';
@@ -9,8 +9,8 @@ import { until } from '../support/wait.ts';
 const both = { auto_provision: true, auto_wake: true };
 const neither = { auto_provision: false, auto_wake: false };
 
-const engine = (status: EngineStatus) => ({ id: 'e', status, restart_at: new Date(0) }) as EngineRow;
-const found = (status: EngineStatus, kind?: OperationKind) => ({
+const engine = (status: LiveStatus) => ({ id: 'e', status, restart_at: new Date(0) }) as LiveEngine;
+const found = (status: LiveStatus, kind?: OperationKind) => ({
   engine: engine(status),
   operation: kind === undefined ? null : { id: 'o', kind },
 });
@@ -20,7 +20,7 @@ const join = { do: 'join', operation_id: 'o' };
 const asleepFirst = { do: 'let_fall_asleep', operation_id: 'o' };
 
 /** Bap-engine §2.3 with O6, row by row: state, operation under way, with both flags, without flags. */
-const TABLE: [EngineStatus, OperationKind | undefined, object, object][] = [
+const TABLE: [LiveStatus, OperationKind | undefined, object, object][] = [
   [
     'running',
     undefined,
@@ -39,6 +39,8 @@ const TABLE: [EngineStatus, OperationKind | undefined, object, object][] = [
   ['running', 'stop', deny('engine_stopped'), deny('engine_stopped')],
   ['failed', 'stop', deny('engine_stopped'), deny('engine_stopped')],
   ['destroying', 'destroy', deny('engine_destroying'), deny('engine_destroying')],
+  ['destroying', 'retire', deny('engine_destroying'), deny('engine_destroying')],
+  ['provisioning', 'restore', join, join],
 ];
 
 describe('the admission table', () => {

@@ -32,6 +32,9 @@ const start = post('/engines/ada/start');
 const wake = post('/engines/ada/wake');
 const admit = post('/engines/ada/admit', { auto_wake: true });
 const destroy: Request = { method: 'DELETE', path: '/engines/ada' };
+const retire: Request = { method: 'DELETE', path: '/engines/ada?retain=true' };
+const erase: Request = { method: 'DELETE', path: '/engines/ada?retain=false' };
+const restore = post('/engines/ada/restore');
 const sleep = (depth: SleepDepth) => post('/engines/ada/sleep', { depth });
 
 const running = { status: 'running', sleep_depth: null } as const;
@@ -84,6 +87,23 @@ export const SCENARIOS: readonly Scenario[] = [
     end: running,
   },
   { name: 'destroy', kind: 'destroy', depth: null, before: [provision], request: destroy, end: null },
+  {
+    name: 'destroy retained',
+    kind: 'retire',
+    depth: null,
+    before: [provision],
+    request: retire,
+    end: { status: 'destroyed', sleep_depth: null },
+  },
+  {
+    name: 'restore',
+    kind: 'restore',
+    depth: null,
+    before: [provision, retire],
+    request: restore,
+    end: running,
+  },
+  { name: 'purge', kind: 'purge', depth: null, before: [provision, retire], request: erase, end: null },
 ];
 
 /** What a step does between its two points. */

@@ -20,6 +20,7 @@ const ENDPOINTS: Endpoint[] = [
   ['POST', '/engines/ada/wake', 'product'],
   ['GET', '/engines/ada/explain', 'product'],
   ['DELETE', '/engines/ada', 'product'],
+  ['POST', '/engines/ada/restore', 'product'],
   ['GET', '/engines', 'product'],
   ['GET', '/status', 'product'],
   ['GET', '/operations/00000000-0000-4000-8000-000000000000', 'either'],
@@ -156,11 +157,23 @@ describe('bad input', () => {
     expect(answer.body.error.details.issues.map((issue: { path: string }) => issue.path)).toEqual([field]);
   });
 
+  it.each(['retain=maybe', 'retain=', 'retain=true&retain=false'])(
+    'DELETE /engines/{user_id}?%s names query.retain',
+    async (query) => {
+      const answer = await call('DELETE', `/engines/ada?${query}`);
+      expectError(answer, 'INVALID_REQUEST');
+      expect(answer.body.error.details.issues.map((issue: { path: string }) => issue.path)).toEqual([
+        'query.retain',
+      ]);
+    },
+  );
+
   describe.each([
     ['GET', ''],
     ['POST', '/admit'],
     ['POST', '/start'],
     ['POST', '/stop'],
+    ['POST', '/restore'],
     ['DELETE', ''],
   ])('%s /engines/{user_id}%s', (method, tail) => {
     it('for an unknown user', async () => {

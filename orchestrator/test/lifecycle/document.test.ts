@@ -16,11 +16,13 @@ describe('docs/lifecycle.md', () => {
       expect(text).toContain(`\`${name}\``);
     for (const arrow of [
       '[*] --> provisioning: provision',
-      'provisioning --> running: provision done',
+      'provisioning --> running: provision done, restore done',
       'running --> sleeping: sleep',
       'sleeping --> running: start, sleep fails, wake',
       'running --> failed: ill, or gone',
-      'destroying --> [*]: destroy done',
+      'destroying --> [*]: destroy done, purge done',
+      'destroying --> destroyed: retire done, purge fails',
+      'destroyed --> provisioning: restore',
     ]) {
       expect(text).toContain(`  ${arrow}\n`);
     }

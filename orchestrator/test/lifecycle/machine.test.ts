@@ -6,7 +6,7 @@ import type { OperationKind } from '../../src/registry/operations.ts';
 
 const states = Object.keys(STATES) as EngineStatus[];
 const kinds = Object.keys(OPERATIONS) as OperationKind[];
-const changes = kinds.filter((kind): kind is Change => kind !== 'provision');
+const changes = kinds.filter((kind): kind is Change => kind !== 'provision' && kind !== 'restore');
 
 describe('the state machine', () => {
   it.each(kinds)('%s has a deadline, steps, and ends in a resting state either way', (kind) => {
@@ -24,7 +24,7 @@ describe('the state machine', () => {
     '%s is entered only with an operation, which leads out of it',
     (state) => {
       const entering = kinds.filter((kind) => OPERATIONS[kind].during === state);
-      expect(entering).toHaveLength(1);
+      expect(entering).not.toEqual([]);
       for (const kind of kinds) {
         expect(OPERATIONS[kind].success).not.toBe(state);
         expect(OPERATIONS[kind].failure).not.toBe(state);

@@ -79,16 +79,23 @@ describe('what stands without a row', () => {
     }
   });
 
-  it('or of an engine that is down is ended, its data stays', async () => {
+  it.each([
+    ['stopped', "status = 'stopped'", 'start'],
+    [
+      'destroyed',
+      "status = 'destroyed', destroyed_at = now(), tombstone_until = now() + interval '1 day'",
+      'restore',
+    ],
+  ])('or of an engine that is %s is ended, its data stays', async (_, state, wayBack) => {
     const w = await world();
-    await w.db.query("UPDATE engines SET status = 'stopped'");
+    await w.db.query(`UPDATE engines SET ${state}`);
     await w.reconciled();
     w.pass(61_000);
     await until('it is ended', async () => !(await processIsThere(w.process.pid)));
     expect(await readdir(w.engines)).toEqual([w.id]);
     await until('it is noted', async () => (await w.removed()).length === 1);
     expect((await w.removed())[0]?.metadata).toEqual({ orphan: 'of an engine that is down', epoch: 1 });
-    expect((await w.call('POST', '/engines/ada/start')).status).toBe(200);
+    expect((await w.call('POST', `/engines/ada/${wayBack}`)).status).toBe(200);
   });
 
   it('but with an operation under way is left to that', async () => {

@@ -50,6 +50,7 @@ async function addOperation(db: Db, product_id: string, kind: OperationKind, dea
     epoch: engine.epoch,
     deadline_s,
     quiet_s: null,
+    retain_s: null,
   });
 }
 

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { hashKey } from '../../src/keys/formats.ts';
 import { type Db, openDb, type Sql } from '../../src/registry/db.ts';
+import { engineOf } from '../../src/registry/engines.ts';
 import {
   claimProbes,
   claimRestarts,
@@ -14,38 +15,44 @@ import {
 import { countTurnedIll } from '../../src/registry/incidents.ts';
 import { migrate } from '../../src/registry/migrate.ts';
 import { insertProduct } from '../../src/registry/products.ts';
+import { expiredTombstones, expireTombstones, tombstoneOf } from '../../src/registry/tombstones.ts';
 import { createDatabase } from '../support/database.ts';
 import { startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
 
 const KEY = 'pk-sept-of-a-large-fleet';
 let url: string;
+let product_id: string;
 
 beforeAll(async () => {
   expect(inject('postgresUrl')).toMatch(/^postgres/);
   url = await createDatabase();
   const db = openDb(url, () => {});
   await migrate(db);
-  const { id } = await insertProduct(db, {
+  const product = await insertProduct(db, {
     slug: 'large',
     display_name: 'Large',
     api_key_hash: hashKey(KEY),
     policy: {},
   });
+  product_id = product.id;
   // In pieces: one statement for all of them may take longer than a statement may.
   for (let from = 0; from < 100_000; from += 10_000) {
     await db.query(
       `WITH added AS (
          INSERT INTO engines (id, product_id, user_id, status, engine_version, key_hash, engine_key_enc, epoch,
-                              next_probe_at, restart_at, ill_since)
-         SELECT gen_random_uuid(), $1, 'user-' || n, CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'running' END,
+                              next_probe_at, restart_at, ill_since, tombstone_until, destroyed_at)
+         SELECT gen_random_uuid(), $1, 'user-' || n,
+                CASE n % 100 WHEN 0 THEN 'failed' WHEN 1 THEN 'destroyed' ELSE 'running' END,
                 'v', 'h', 'e', 1, now() + make_interval(secs => n % 30),
                 CASE WHEN n % 100 = 0 THEN now() + make_interval(secs => n % 300) END,
-                CASE WHEN n % 100 = 0 THEN now() - make_interval(secs => n % 3000) END
+                CASE WHEN n % 100 = 0 THEN now() - make_interval(secs => n % 3000) END,
+                CASE WHEN n % 100 = 1 THEN now() + make_interval(days => n % 3000 + 1) END,
+                CASE WHEN n % 100 = 1 THEN now() END
            FROM generate_series($2::int + 1, $2::int + 10000) n
          RETURNING id, product_id, user_id)
        INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, outcome, ended_at)
        SELECT id, product_id, user_id, 'provision', 'large', 'await_health', 1, now(), 'succeeded', now() FROM added`,
-      [id, from],
+      [product_id, from],
     );
   }
   await db.query('ANALYZE');
@@ -88,6 +95,14 @@ describe('with 100,000 engines', () => {
     ['the claim of restarts', 'engines_due_restart', (sql) => claimRestarts(sql, 8)],
     ['the look of the breaker', 'engines_ill', (sql) => countTurnedIll(sql, 60)],
     ['a page of reconcile', 'engines_running', (sql) => runningEngines(sql, ids[0] ?? null, 500)],
+    ['the look for expired tombstones', 'engines_due_purge', (sql) => expiredTombstones(sql, 8)],
+    [
+      'the look for what can be restored',
+      'engines_tombstones',
+      (sql) => tombstoneOf(sql, product_id, 'user-1'),
+    ],
+    ['an erasure', 'engines_tombstones', (sql) => expireTombstones(sql, product_id, 'user-1')],
+    ['the look at one user', 'engines_user_unique', (sql) => engineOf(sql, product_id, 'user-2')],
     ['the look at what stands', 'operations_by_engine', (sql) => registered(sql, ids)],
   ])('%s uses %s', async (_, index, work) => {
     const db = openDb(url, () => {});
