@@ -2,19 +2,17 @@
  * Sleep with real engines: a turn that outlasts the idle timeout is not put to sleep, an idle engine dozes and
  * then hibernates, an admit brings it back, and the conversation goes on as if nothing had been.
  */
-import { createParser } from 'eventsource-parser';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ModelServer, startModelServer } from '../model-server/src/index.ts';
 import { type OwnOrchestrator, startOwnOrchestrator } from '../scripts/own_orchestrator.ts';
+import { type Admission, type Engine, execute, registerProduct, say } from './support/product.ts';
 
 /** Longer than from an admit to the message after it, on a slow day; the turn lasts longer. */
 const IDLE_TIMEOUT_S = 2;
 
-type Engine = { engine_id: string; url: string; api_key: string; status: string; sleep_depth?: string };
-
 let model: ModelServer;
 let orchestrator: OwnOrchestrator;
-let key: string;
+let asProduct: Awaited<ReturnType<typeof registerProduct>>;
 
 beforeAll(async () => {
   model = await startModelServer();
@@ -26,10 +24,7 @@ beforeAll(async () => {
     LLM_BASE_URL: `${model.url}/v1`,
     LLM_API_KEY: 'sk-for-tests',
   });
-  const headers = { 'X-Admin-Key': orchestrator.adminKey };
-  const product = { slug: 'sleepers', display_name: 'Sleepers' };
-  const registered = await call<{ platform_api_key: string }>('POST', '/products/register', headers, product);
-  key = registered.platform_api_key;
+  asProduct = await registerProduct(orchestrator, 'sleepers');
 }, 120_000);
 
 afterAll(async () => {
@@ -37,23 +32,7 @@ afterAll(async () => {
   await model?.close();
 }, 30_000);
 
-async function call<Answer>(
-  method: string,
-  path: string,
-  headers: Record<string, string>,
-  body?: object,
-): Promise<Answer> {
-  const response = await fetch(`${orchestrator.url}${path}`, {
-    method,
-    headers: { 'Content-Type': 'application/json', ...headers },
-    body: body && JSON.stringify(body),
-  });
-  return (await response.json()) as Answer;
-}
-
-const asProduct = <Answer>(method: string, path: string, body?: object) =>
-  call<Answer>(method, path, { 'X-Platform-Key': key }, body);
-const admit = (user: string): Promise<{ admitted: boolean; engine: Engine }> =>
+const admit = (user: string): Promise<Admission> =>
   asProduct('POST', `/engines/${user}/admit`, { auto_provision: true, auto_wake: true });
 const engineOf = (user: string): Promise<Engine> => asProduct('GET', `/engines/${user}`);
 
@@ -67,21 +46,6 @@ async function until(what: string, check: () => Promise<boolean>): Promise<void>
 
 const asleep = (user: string, depth: string) =>
   until(`${user} sleeps (${depth})`, async () => (await engineOf(user)).sleep_depth === depth);
-
-const execute = (engine: Engine, message: string) =>
-  fetch(`${engine.url}/execute`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json', 'X-Engine-Key': engine.api_key },
-    body: JSON.stringify({ message, task_id: 'one-conversation' }),
-  });
-
-/** Sends a message; gives the text of the answer when the turn has ended. */
-async function say(engine: Engine, message: string): Promise<string> {
-  const texts: string[] = [];
-  const parser = createParser({ onEvent: ({ data }) => texts.push(JSON.parse(data).text ?? '') });
-  parser.feed(await (await execute(engine, message)).text());
-  return texts.join('');
-}
 
 const answersAt = (url: string) =>
   fetch(`${url}/health`, { signal: AbortSignal.timeout(500) }).then(
