@@ -126,6 +126,16 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
   }
 
   async function create(spec: EngineSpec, signal: AbortSignal): Promise<ProcessRecord> {
+    try {
+      return await bringUp(spec, signal);
+    } catch (error) {
+      // A destroy takes the folder away under whatever is still done in it.
+      await refuseDestroyed(spec.engine_id, spec.epoch);
+      throw error;
+    }
+  }
+
+  async function bringUp(spec: EngineSpec, signal: AbortSignal): Promise<ProcessRecord> {
     const { engine_id, epoch, port } = spec;
     if (port === null) throw new TypeError('an engine process needs a port');
     await takeFolder(engine_id, epoch);
@@ -282,21 +292,24 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
   async function stop(engine_id: string, epoch: number, grace_s: number): Promise<void> {
     for (const one of await standing(engine_id)) await endProcess(one, epoch, grace_s);
     failpoint('stop.terminated');
-    const record = await readRecord(engine_id).catch(() => null);
-    if (record !== null && record.epoch > epoch) throw new StaleEpoch(epoch, record.epoch);
+    await checkFence(folderOf(engine_id), epoch);
     children.delete(engine_id);
-    await rm(recordFile(engine_id), { force: true });
+    // A record says which process it means, and that one is gone. To remove it might hit one that a later create
+    // has just written; only what nobody can read has to go, or the engine would be unknown for ever.
+    await readRecord(engine_id).catch(() => rm(recordFile(engine_id), { force: true }));
   }
 
   async function destroy(engine_id: string, epoch: number): Promise<void> {
-    await graveyard.mark(engine_id);
+    // An outdated one must not be in the way of what is rightful, not even for a moment.
+    await checkFence(folderOf(engine_id), epoch);
+    const unmark = await graveyard.mark(engine_id);
+    failpoint('remove.marked');
     try {
       await checkFence(folderOf(engine_id), epoch);
     } catch (error) {
-      await graveyard.unmark(engine_id);
+      await unmark();
       throw error;
     }
-    failpoint('remove.marked');
     await stop(engine_id, epoch, STOP_GRACE_S);
     failpoint('remove.stopped');
     await removeFolder(engine_id);

@@ -8,6 +8,7 @@
 import { describe } from 'vitest';
 import { checkContract } from './conformance/contract.ts';
 import { checkFailures } from './conformance/failures.ts';
+import { checkLate } from './conformance/late.ts';
 import type { MakePlace } from './conformance/place.ts';
 import { checkRaces } from './conformance/races.ts';
 import { checkSequences } from './conformance/sequences.ts';
@@ -17,6 +18,7 @@ export function describeBackend(name: string, makePlace: MakePlace): void {
     checkContract(makePlace);
     checkFailures(makePlace);
     checkRaces(makePlace);
+    checkLate(makePlace);
     checkSequences(makePlace);
   });
 }

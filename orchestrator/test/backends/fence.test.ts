@@ -54,7 +54,14 @@ describe('the marks of destroyed engines', () => {
     await utimes(join(path, 'ada'), mtimeMs / 1000 - 2 * hour, mtimeMs / 1000 - 2 * hour);
     await graveyard.prune(mtimeMs + 23 * hour * 1000);
     expect([await graveyard.has('ada'), await graveyard.has('bob')]).toEqual([false, true]);
-    await graveyard.unmark('bob');
-    expect(await readdir(path)).toEqual([]);
+  });
+
+  it('are one for each call: to take one back leaves the others', async () => {
+    const graveyard = openGraveyard(join(await folder(), 'destroyed'));
+    const [outdated, rightful] = [await graveyard.mark('ada'), await graveyard.mark('ada')];
+    await outdated();
+    expect(await graveyard.has('ada')).toBe(true);
+    await rightful();
+    expect(await graveyard.has('ada')).toBe(false);
   });
 });

@@ -153,6 +153,18 @@ describe('the subprocess backend', () => {
     expect(await processIsThere(truth.pid)).toBe(false);
   });
 
+  it('removes no record with a stop, as it might be of a later create, unless nobody can read it', async () => {
+    const { backend, spec, engine_id, file, record } = await world();
+    await backend.create(spec, forEver);
+    const before = await record();
+    await backend.stop(engine_id, { epoch: 1 });
+    expect(await record()).toEqual(before);
+    expect(await backend.is_running(engine_id)).toEqual({ state: 'absent', exit: null });
+    await writeFile(file('process.json'), '{"half');
+    await backend.stop(engine_id, { epoch: 1 });
+    expect(await backend.is_running(engine_id)).toEqual({ state: 'absent', exit: null });
+  });
+
   it('keeps the log of an engine below its limit while it runs', async () => {
     const { backend, spec, file } = await world({
       behaviour: { chatter_bytes: 5_000 },

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { randomInt, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -15,6 +16,7 @@ import { processIsThere, until } from '../support/wait.ts';
 import type { Place } from './conformance/place.ts';
 import { describeBackend } from './conformance.ts';
 
+const ELSEWHERE = join(import.meta.dirname, 'subprocess_elsewhere.ts');
 /** Above the ports of other tests, below those the system gives out. */
 const PORTS = { min: 30_000, count: 2_500 };
 
@@ -48,6 +50,22 @@ describeBackend('subprocess', async (): Promise<Place> => {
       });
       backends.push(backend);
       return backend;
+    },
+    elsewhere(act, engine, dies_at) {
+      const call = JSON.stringify({
+        root,
+        entry: STAND_IN,
+        act,
+        engine,
+        dies_at,
+        noted: join(folder, 'died_at'),
+      });
+      const { status, signal, stdout, stderr } = spawnSync(process.execPath, [ELSEWHERE, call], {
+        encoding: 'utf8',
+      });
+      if (signal === 'SIGKILL' && dies_at !== undefined) return 'died';
+      if (status === 0 && (stdout === 'done' || stdout === 'refused')) return stdout;
+      throw new Error(`${act} elsewhere ended with ${signal ?? status}: ${stdout}${stderr}`);
     },
     points: Object.keys(FAILPOINTS).filter((name): name is Failpoint => /^(create|stop|remove)\./.test(name)),
     newEngine() {

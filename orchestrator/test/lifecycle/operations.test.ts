@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { findByArgument } from '../../src/backends/process.ts';
 import { startTestOrchestrator, type TestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
 import { processIsThere, until } from '../support/wait.ts';
 
@@ -66,7 +67,7 @@ describe('a provision', () => {
     ]);
     const { engine_id } = (await call('GET', '/engines/ada')).body;
     expect((await engineRow(o))?.failure_reason).toBe(answer.body.error.message);
-    expect(await readdir(join(o.config.data_dir, 'engines', engine_id))).not.toContain('process.json');
+    expect(await findByArgument(`--engine=${engine_id}/`)).toEqual([]);
     // It counts for the quota (O9), shows in the status, and the audit has it.
     expect((await call('POST', '/engines/provision', { body: { user_id: 'bob' } })).status).toBe(429);
     expect((await call('GET', '/status')).body).toMatchObject({ health: 'degraded', unhealthy_count: 1 });

@@ -10,6 +10,15 @@ import type { StandInBehaviour } from '../../support/stand_in_engine.ts';
 export type Place = {
   /** Another backend on this place: another orchestrator's, or the same one's after a restart. `hit` may throw. */
   open(hit?: HitFailpoint): Backend;
+  /**
+   * One call by an orchestrator in a process of its own, to its end or until that process dies at `dies_at`. This
+   * process stands still meanwhile, whatever it is in the middle of. `refused`: as outdated.
+   */
+  elsewhere(
+    act: 'create' | 'stop' | 'destroy',
+    engine: EngineSpec,
+    dies_at?: Failpoint,
+  ): 'done' | 'refused' | 'died';
   /** The failpoints that the backend has. */
   readonly points: readonly Failpoint[];
   /** A new engine at epoch 1, run by the stand-in program. */
