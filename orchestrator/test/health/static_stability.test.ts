@@ -1,34 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import { startEmbeddedPostgres } from '../../src/registry/embedded_postgres.ts';
+import { describe, expect, it } from 'vitest';
+import { mortalPostgres } from '../support/mortal_postgres.ts';
 import { startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
 import { processIsThere, until } from '../support/wait.ts';
 
 const both = { auto_provision: true, auto_wake: true };
-
-/** A PostgreSQL of the test's own, which comes back at the same address after a `kill -9`. */
-async function mortalPostgres() {
-  const folder = await mkdtemp(join(tmpdir(), 'orch-postgres-'));
-  const first = await startEmbeddedPostgres({ folder });
-  const { port } = new URL(first.url);
-  let server = first;
-  onTestFinished(async () => {
-    await server.stop();
-    await rm(folder, { recursive: true, force: true });
-  });
-  return {
-    url: first.url,
-    async kill() {
-      process.kill(server.pid, 'SIGKILL');
-      await until('the server is gone', async () => !(await processIsThere(server.pid)));
-    },
-    async comeBack() {
-      server = await startEmbeddedPostgres({ folder, settings: { port } });
-    },
-  };
-}
 
 describe('PostgreSQL killed under running engines', () => {
   it('engines keep serving, calls get 503 NOT_READY, nothing is restarted, and it recovers by itself', async () => {

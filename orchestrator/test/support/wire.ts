@@ -2,19 +2,33 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { onTestFinished } from 'vitest';
 
-/** A wire to PostgreSQL that can be cut and mended; `url` goes through it. */
+/** A wire to PostgreSQL that can be cut and mended, and lose an answer; `url` goes through it. */
 export async function wireTo(database_url: string) {
   const target = new URL(database_url);
   const [host, port] = [target.hostname, Number(target.port)];
   const sockets = new Set<Socket>();
+  /** Whose answer to COMMIT is to be lost: that of the transaction with these words in it. */
+  let losing: { words: string; lost(): void } | null = null;
   const server = createServer((socket) => {
     const upstream = connect(port, host);
+    let transaction = '';
+    let onAnswer: (() => void) | null = null;
     for (const end of [socket, upstream]) {
       sockets.add(end);
       end.on('error', () => {});
       end.on('close', () => [socket, upstream].map((both) => both.destroy()));
     }
-    socket.pipe(upstream).pipe(socket);
+    socket.on('data', (chunk) => {
+      const said = chunk.toString('latin1');
+      transaction = said.includes('BEGIN\0') ? said : transaction + said;
+      if (said.includes('COMMIT\0') && losing !== null && transaction.includes(losing.words)) {
+        onAnswer = losing.lost;
+        losing = null;
+      }
+      upstream.write(chunk);
+    });
+    // Once an answer is lost nothing gets through here any more.
+    upstream.on('data', (chunk) => void (onAnswer === null ? socket.write(chunk) : onAnswer()));
   });
   const listen = (port: number) => once(server.listen(port, '127.0.0.1'), 'listening');
   await listen(0);
@@ -29,5 +43,14 @@ export async function wireTo(database_url: string) {
     await closed;
   };
   onTestFinished(() => cut().catch(() => {}));
-  return { url: target.href, cut, mend: () => listen(address.port) };
+  return {
+    url: target.href,
+    cut,
+    mend: () => listen(address.port),
+    /** Loses the answer to the next COMMIT of a transaction with these words in it; resolves when it has. */
+    loseCommit: (words: string) =>
+      new Promise<void>((lost) => {
+        losing = { words, lost };
+      }),
+  };
 }
