@@ -7,6 +7,11 @@ import type { App } from './context.ts';
 
 /** How long a client may take to send a request; ours are small. Milliseconds. */
 const REQUEST_TIMEOUT_MS = 30_000;
+/**
+ * Connections that may wait to be accepted. With Node's 511 a thousand callers in one moment, who all want to be
+ * answered (O7), overflow the kernel's queue, and some of them find their connection reset.
+ */
+const BACKLOG = 4096;
 /** How long `close` lets requests in flight come to their end, milliseconds. */
 const DRAIN_MS = 1_000;
 
@@ -27,7 +32,7 @@ export async function listen(app: App, host: string, port: number): Promise<Serv
     response.once('close', () => unanswered.delete(response));
     void listener(request, response);
   });
-  server.listen(port, host);
+  server.listen({ port, host, backlog: BACKLOG });
   await once(server, 'listening');
   const address = server.address();
   const actual = address !== null && typeof address === 'object' ? address.port : port;
