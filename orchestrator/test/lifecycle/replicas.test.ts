@@ -79,19 +79,40 @@ describe('a replica that is frozen past its lease and continues', () => {
     },
   );
 
-  it.each(['stop.before', 'end.before'])('stops no engine that was started since: at %s', async (point) => {
+  it.each([
+    ['stop.before', 'stop', 'POST', '/stop', '/start'],
+    ['end.before', 'stop', 'POST', '/stop', '/start'],
+    ['stop.before', 'retire', 'DELETE', '?retain=true', '/restore'],
+    ['end.before', 'retire', 'DELETE', '?retain=true', '/restore'],
+  ])('ends no engine that was brought up since: at %s of a %s', async (point, kind, method, path, back) => {
     const { alive, frozen, key, call } = await twoReplicas(point);
     const { engine } = (await call('POST', '/engines/ada/admit', { body: both })).body;
-    const asked = frozen.call('POST', '/engines/ada/stop', { key });
-    const before = await takenOver(alive, 'stop');
-    await call('POST', '/engines/ada/start');
+    const asked = frozen.call(method, `/engines/ada${path}`, { key });
+    const before = await takenOver(alive, kind);
+    expect((await call('POST', `/engines/ada${back}`)).status).toBe(200);
     const after = await alive.processOf(engine.engine_id);
 
     frozen.signal('SIGCONT');
-    expect((await asked).body).toMatchObject({ status: 'stopped' });
-    expect(await operations(alive, 'stop')).toEqual([before]);
+    expect((await asked).status).toBe(200);
+    expect(await operations(alive, kind)).toEqual([before]);
     expect((await call('GET', '/engines/ada')).body.status).toBe('running');
     expect(await processesOf(engine.engine_id)).toEqual([after.pid]);
+    const held = await alive.orchestrator.db.query('SELECT port FROM ports WHERE engine_id IS NOT NULL');
+    expect(held).toEqual([{ port: after.port }]);
+  });
+
+  it('brings up no engine that has become a tombstone since', async () => {
+    const { alive, frozen, key, call } = await twoReplicas('create.before');
+    const { engine } = (await call('POST', '/engines/ada/admit', { body: both })).body;
+    await call('DELETE', '/engines/ada?retain=true');
+    const asked = frozen.call('POST', '/engines/ada/restore', { key });
+    await takenOver(alive, 'restore');
+    await call('DELETE', '/engines/ada?retain=true');
+
+    frozen.signal('SIGCONT');
+    expect((await asked).body.error.code).toBe('ENGINE_NOT_FOUND');
+    expect(await processesOf(engine.engine_id)).toEqual([]);
+    expect((await call('POST', '/engines/ada/restore')).body.engine_id).toBe(engine.engine_id);
   });
 
   it('brings nothing back that was destroyed since', async () => {
