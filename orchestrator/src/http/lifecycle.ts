@@ -292,7 +292,7 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
     const operation = await change(c, 'start', user_id, wait);
     if (wait === 'false') return c.json(viewOperation(operation), 202);
     const engine = await engineById(db, operation.engine_id);
-    if (engine === null) throw notFound();
+    if (engine === null || !isLive(engine)) throw notFound();
     return c.json({ status: 'running' as const, url: engine.url }, 200);
   });
 
