@@ -18,6 +18,9 @@ const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 /** What any program needs in order to run; with its own variables and the pass-through, all an engine gets. */
 const BASE_ENVIRONMENT = ['PATH', 'TZ', 'LANG', 'NODE_ENV'];
 
+/** Each costs the memory of an idle engine; a pool refills in seconds, so more of them help nobody. */
+const MAX_WARM_POOL = 1000;
+
 /** `default` is what an unset variable stands for; null: it is required. */
 const documented = z.registry<{ default: string | null | Record<Mode, string>; meaning: string }>();
 
@@ -156,6 +159,10 @@ const Environment = z
       default: '3600',
       meaning: 'How long an engine dozes before it hibernates, seconds.',
     }),
+    ORCH_WARM_POOL: integer(0, MAX_WARM_POOL).register(documented, {
+      default: '0',
+      meaning: `Engines of ORCH_ENGINE_IMAGE that stand ready before anybody needs them, ${MAX_WARM_POOL} at most; each takes the memory and the port of a running one. The same on every replica.`,
+    }),
     ORCH_RECONCILE_INTERVAL_S: integer(1, 3600).register(documented, {
       default: '20',
       meaning: 'How often the registry is compared with what the backend runs, seconds.',
@@ -172,6 +179,10 @@ const Environment = z
   .refine((env) => env.ORCH_PORT_MIN <= env.ORCH_PORT_MAX, {
     path: ['ORCH_PORT_MIN'],
     error: 'must not be above ORCH_PORT_MAX',
+  })
+  .refine((env) => env.ORCH_WARM_POOL <= Math.max(0, env.ORCH_PORT_MAX - env.ORCH_PORT_MIN), {
+    path: ['ORCH_WARM_POOL'],
+    error: 'must be below the number of ports from ORCH_PORT_MIN to ORCH_PORT_MAX',
   });
 
 /** The variables as data: name, default, meaning. */
@@ -203,6 +214,8 @@ export type Config = {
   restarts: RestartPolicy;
   reconcile_interval_s: number;
   sleep: SleepSettings;
+  /** Engines that stand ready without an owner (O26). */
+  warm_pool: number;
 };
 
 /** When engines fall asleep by themselves, and how (O4, O5); times are seconds. */
@@ -291,6 +304,7 @@ export function loadConfig(env: Record<string, string | undefined>, cwd: string)
       sleep_mode: values.ORCH_SLEEP_MODE,
       hibernate_after_s: values.ORCH_HIBERNATE_AFTER_S,
     },
+    warm_pool: values.ORCH_WARM_POOL,
   };
 }
 

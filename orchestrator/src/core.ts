@@ -16,6 +16,7 @@ import { startIdleDetector } from './lifecycle/idle.ts';
 import { openLifecycle } from './lifecycle/operations.ts';
 import { startRetention } from './lifecycle/retention.ts';
 import { startRunner } from './lifecycle/runner.ts';
+import { startWarmPool } from './lifecycle/warm_pool.ts';
 import type { Log } from './observe/log.ts';
 import type { Db } from './registry/db.ts';
 import { databaseTime } from './registry/health.ts';
@@ -61,7 +62,7 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
     const since = await databaseTime(parts.db);
     const lifecycle = openLifecycle({ ...parts, runner, since });
     await runner.resume();
-    const { engine_image: default_version, reconcile_interval_s } = config;
+    const { engine_image: default_version, reconcile_interval_s, warm_pool } = config;
     const { sleep_mode } = sleep;
     const app = createApp({ ...parts, lifecycle, default_version, admin_key, sleep_mode, health });
     return {
@@ -72,6 +73,7 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
         const idle = startIdleDetector({ ...parts, lifecycle, sleep }, signal);
         if (idle !== null) background.push(idle.ended);
         background.push(startRetention({ ...parts, lifecycle }, signal).ended);
+        background.push(startWarmPool({ ...parts, lifecycle, warm_pool, default_version }, signal).ended);
       },
       release,
     };

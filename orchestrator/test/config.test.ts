@@ -33,6 +33,7 @@ describe('the configuration', () => {
       health: { interval_s: 30, timeout_s: 10, max_failures: 3 },
       restarts: { backoff_base_s: 5, backoff_max_s: 300, max_attempts: 8, reset_after_s: 300 },
       reconcile_interval_s: 20,
+      warm_pool: 0,
     });
     expect(config.catalog_dir).toMatch(/\/catalog$/);
   });
@@ -74,6 +75,17 @@ describe('the configuration', () => {
   it('refuses a range of ports that ends before it begins', () => {
     expect(problemsOf({ ...given, ORCH_PORT_MIN: '9100', ORCH_PORT_MAX: '9099' })).toEqual([
       'ORCH_PORT_MIN must not be above ORCH_PORT_MAX',
+    ]);
+  });
+
+  it('refuses a warm pool that is too large, or leaves no port', () => {
+    expect(problemsOf({ ...given, ORCH_WARM_POOL: '1001' })).toEqual([
+      'ORCH_WARM_POOL must be a whole number from 0 to 1000',
+    ]);
+    const ports = { ORCH_PORT_MIN: '9001', ORCH_PORT_MAX: '9010' };
+    expect(loadConfig({ ...given, ...ports, ORCH_WARM_POOL: '9' }, '/').warm_pool).toBe(9);
+    expect(problemsOf({ ...given, ...ports, ORCH_WARM_POOL: '10' })).toEqual([
+      'ORCH_WARM_POOL must be below the number of ports from ORCH_PORT_MIN to ORCH_PORT_MAX',
     ]);
   });
 

@@ -41,7 +41,7 @@ export const OperationView = z
   .object({
     id: z.uuid(),
     engine_id: z.uuid(),
-    user_id: z.string(),
+    user_id: z.string().nullable().describe('Null: the engine had no owner, it was one of the warm pool.'),
     kind: z.enum(KINDS),
     actor: z.string().describe('Who asked: a product, or `system`.'),
     status: z

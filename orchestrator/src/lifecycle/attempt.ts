@@ -131,7 +131,7 @@ function overdueError({ kind, created_at, deadline }: Claim, evidence: StepConte
 }
 
 async function walkSteps(deps: AttemptDeps, claim: Claim, context: StepContext): Promise<void> {
-  let steps = stepsOf(claim.kind, context.engine.sleep_depth);
+  let steps = stepsOf(claim.kind, context.engine.sleep_depth, claim.warm);
   // What was told to end by an earlier take-up is not asked anything any more.
   if (claim.step === 'stop') steps = ['stop'];
   for (;;) {
@@ -161,7 +161,9 @@ async function end(
 ): Promise<OperationRow> {
   const { kind, engine_id } = claim;
   const { success, failure, audit } = OPERATIONS[kind];
-  const boot_duration_ms = error === null && evidence.url !== undefined ? duration_ms : undefined;
+  // What the caller waited: also for an engine that was up already. One that only woke keeps what its boot took.
+  const came_up = error === null && (evidence.url !== undefined || claim.warm);
+  const boot_duration_ms = came_up ? duration_ms : undefined;
   return await db.tx(async (sql) => {
     let retained_until: Date | null = null;
     const ended = await endOperation(sql, claim, { evidence, error });
@@ -177,8 +179,9 @@ async function end(
     } else if (success === 'running') {
       await updateEngine(sql, engine_id, {
         status: success,
-        // One that was only let go on keeps its address, and what its boot took.
-        ...(evidence.url !== undefined && { url: evidence.url, boot_duration_ms: duration_ms }),
+        // One that was only let go on keeps its address.
+        ...(evidence.url !== undefined && { url: evidence.url }),
+        ...(came_up && { boot_duration_ms }),
         failure_reason: null,
       });
       await noteUp(sql, engine_id);
@@ -202,6 +205,7 @@ async function end(
       metadata: {
         operation_id: claim.id,
         outcome: ended.outcome,
+        warm: claim.warm || undefined,
         epoch: claim.epoch,
         boot_duration_ms,
         retained_until: retained_until?.toISOString(),

@@ -16,6 +16,7 @@ const CAUSES: Record<Cause, string> = {
   reconcile: 'health and reconcile, by themselves',
   idle: 'the idle detector',
   retention: "the end of a tombstone's time",
+  warm_pool: 'the keeper of the warm pool',
 };
 
 const kinds = Object.keys(OPERATIONS) as OperationKind[];
@@ -68,13 +69,17 @@ function states(): string {
 function operations(): string {
   const rows = kinds.map((kind) => {
     const { from, during, success, failure, steps, deadline, causes, refusal, audit } = OPERATIONS[kind];
+    const { warm_steps } = OPERATIONS[kind];
+    const inOrder = typeof steps === 'string' ? `the way ${steps}, by depth` : steps.map(code).join(', ');
     return [
       code(kind),
       from.map((state) => (state === null ? 'no engine' : code(state))).join(', '),
       during === undefined ? 'as before' : code(during),
       success === null ? 'no engine' : code(success),
       failure === undefined ? 'as before' : code(failure),
-      typeof steps === 'string' ? `the way ${steps}, by depth` : steps.map(code).join(', '),
+      warm_steps === undefined
+        ? inOrder
+        : `${inOrder}; from the warm pool: ${warm_steps.map(code).join(', ')}`,
       typeof deadline === 'string' ? code(deadline) : `${deadline} s`,
       causes.map((cause) => CAUSES[cause]).join('; '),
       code(refusal),

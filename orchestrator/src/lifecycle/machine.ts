@@ -51,7 +51,7 @@ export type Step =
 export type Change = Exclude<OperationKind, 'provision' | 'restore'>;
 
 /** Who starts an operation. */
-export type Cause = 'product' | 'admit' | 'reconcile' | 'idle' | 'retention';
+export type Cause = 'product' | 'admit' | 'reconcile' | 'idle' | 'retention' | 'warm_pool';
 
 /** Longest stop: the grace of SIGTERM (30 s, bap-engine §5.4) and the time a killed process takes to go. */
 const STOP_DEADLINE_S = 45;
@@ -61,18 +61,20 @@ const REMOVE_DEADLINE_S = 90;
 type Steps = readonly [Step, ...Step[]];
 
 const BOOT = ['allocate_port', 'create', 'await_health'] as const;
+/** For a process that is there already; where it turns out to be gone, a boot follows. */
+const GO_ON = ['thaw', 'await_health'] as const;
 
 /** What each depth of sleep means, the way down to it and the way up (O5). A way up that finds nothing boots. */
 export const DEPTHS: Record<SleepDepth, { meaning: string; down: Steps; up: Steps }> = {
   label: {
     meaning: 'In name only: the process runs and answers.',
     down: ['thaw', 'confirm_idle'],
-    up: ['thaw', 'await_health'],
+    up: GO_ON,
   },
   doze: {
     meaning: 'Frozen in memory: no CPU, no answers, awake in milliseconds.',
     down: ['thaw', 'confirm_idle', 'freeze'],
-    up: ['thaw', 'await_health'],
+    up: GO_ON,
   },
   hibernate: {
     meaning: 'Stopped, memory freed, brain and port kept; waking is a boot.',
@@ -92,6 +94,8 @@ type Operation = {
   failure?: EngineStatus;
   /** The same for all, or by the depth of sleep that it leads to or out of. */
   steps: Steps | 'down' | 'up';
+  /** Instead, for an engine from the warm pool, which is up already (O26). */
+  warm_steps?: Steps;
   /** Seconds from its beginning to its end, or the boot deadline of the configuration. */
   deadline: number | 'ORCH_BOOT_TIMEOUT_S';
   causes: readonly Cause[];
@@ -108,7 +112,8 @@ export const OPERATIONS: Record<OperationKind, Operation> = {
     ...boot,
     from: [null],
     during: 'provisioning',
-    causes: ['product', 'admit'],
+    warm_steps: GO_ON,
+    causes: ['product', 'admit', 'warm_pool'],
     refusal: 'ENGINE_ALREADY_EXISTS',
     audit: { success: 'provision', failure: 'provision' },
   },
@@ -165,7 +170,7 @@ export const OPERATIONS: Record<OperationKind, Operation> = {
     failure: 'failed',
     steps: ['remove'],
     deadline: REMOVE_DEADLINE_S,
-    causes: ['product'],
+    causes: ['product', 'warm_pool'],
     refusal: 'OPERATION_IN_PROGRESS',
     audit: { success: 'destroy', failure: 'destroy' },
   },
@@ -215,9 +220,13 @@ export const boots = (kind: OperationKind) => OPERATIONS[kind].success === 'runn
  */
 export const takesEpoch = (kind: OperationKind) => boots(kind) || kind === 'sleep';
 
-/** What an operation does. `depth`: how deep the engine sleeps or is to sleep; null when it is down. */
-export function stepsOf(kind: OperationKind, depth: SleepDepth | null): Steps {
-  const { steps } = OPERATIONS[kind];
+/**
+ * What an operation does. `depth`: how deep the engine sleeps or is to sleep; null when it is down. `warm`: it
+ * is up, and a provision took it from the pool.
+ */
+export function stepsOf(kind: OperationKind, depth: SleepDepth | null, warm = false): Steps {
+  const { steps, warm_steps } = OPERATIONS[kind];
+  if (warm && warm_steps !== undefined) return warm_steps;
   return typeof steps === 'string' ? DEPTHS[depth ?? 'hibernate'][steps] : steps;
 }
 

@@ -15,13 +15,11 @@ import type { Backend, Presence } from '../backends/contract.ts';
 import type { RestartPolicy } from '../config.ts';
 import { OrchestratorError } from '../errors.ts';
 import type { HitFailpoint } from '../failpoints.ts';
-import { hashKey, newEngineKey } from '../keys/formats.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Db, Sql } from '../registry/db.ts';
 import {
   type EngineRow,
   insertEngine,
-  isLive,
   lockEngine,
   type SleepDepth,
   updateEngine,
@@ -36,7 +34,9 @@ import {
 } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
 import { expiredTombstones, expireTombstones, raiseTombstone } from '../registry/tombstones.ts';
+import { claimWarmEngine } from '../registry/warm_pool.ts';
 import { actsOnTombstones, type Change, decide, isDeeper, OPERATIONS, stepsOf } from './machine.ts';
+import { newEngine } from './new_engine.ts';
 import { isThere } from './presence.ts';
 import { countBeginning, type FailureEvidence, failRunning } from './restarts.ts';
 import type { Runner } from './runner.ts';
@@ -44,8 +44,14 @@ import type { Runner } from './runner.ts';
 /** `quiet_s`: for how long the engine must have been quiet, seconds; with 0 only what goes on now counts. */
 export type SleepWish = { depth: SleepDepth; quiet_s: number };
 
+/** Begins an operation on an engine without an owner; the caller holds its row. */
+export type BeginInPool = (kind: 'provision' | 'destroy', engine: EngineRow) => Promise<void>;
+
 export type Lifecycle = {
-  /** Begins a provision. Throws `ENGINE_ALREADY_EXISTS`, or `QUOTA_EXCEEDED` at the product's `max_engines`. */
+  /**
+   * Begins a provision: of a ready engine from the warm pool, or else of a new one. Throws `ENGINE_ALREADY_EXISTS`,
+   * or `QUOTA_EXCEEDED` at the product's `max_engines`.
+   */
   provision(
     product: ProductRow,
     user_id: string,
@@ -101,6 +107,8 @@ export type Lifecycle = {
    * Where that cannot be found out it counts as there (O12).
    */
   isThere(engine: EngineRow): Promise<boolean>;
+  /** Begins what `work` says in one transaction, for the warm pool (warm_pool.ts). */
+  tendPool(work: (sql: Sql, begin: BeginInPool) => Promise<void>): Promise<void>;
   /** What the backend says of the engine's process, now. */
   presence(engine_id: string): Promise<Presence>;
   /** Waits for the end of an operation; throws its error when it failed. */
@@ -131,20 +139,16 @@ export function openLifecycle(deps: {
 
   return {
     async provision(product, user_id, engine_version, once = null) {
-      const api_key = newEngineKey();
       return await begin(once, async (sql) => {
-        const engine = await insertEngine(sql, {
-          product_id: product.id,
-          user_id,
-          engine_version,
-          key_hash: hashKey(api_key),
-          engine_key_enc: deps.master_keys.seal(api_key),
-        });
+        const owner = { product_id: product.id, user_id };
+        const ready = await claimWarmEngine(sql, { ...owner, engine_version });
+        const engine =
+          ready ?? (await insertEngine(sql, { ...owner, ...newEngine(deps.master_keys, engine_version) }));
         if (engine === 'exists') {
           throw new OrchestratorError(OPERATIONS.provision.refusal, 'The user has an engine; use admit.');
         }
         if (engine === 'at_quota') throw atQuota(product);
-        return only(await commit(sql, 'provision', engine, product.slug));
+        return only(await commit(sql, 'provision', engine, product.slug, { warm: ready !== null }));
       });
     },
 
@@ -202,6 +206,16 @@ export function openLifecycle(deps: {
 
     fail,
 
+    async tendPool(work) {
+      const begun: OperationRow[] = [];
+      await db.tx((sql) =>
+        work(sql, async (kind, engine) => {
+          begun.push(await commit(sql, kind, engine, 'system'));
+        }),
+      );
+      for (const { id } of begun) runner.take(id);
+    },
+
     presence: (engine_id) => deps.backend.is_running(engine_id),
 
     isThere: (engine) => isThere({ ...deps, fail }, engine),
@@ -233,7 +247,7 @@ export function openLifecycle(deps: {
     wish: { sleep?: SleepWish; retain_s?: number } = {},
   ): Promise<Begun> {
     const engine = await lockEngine(sql, engine_id);
-    if (engine === null || (!isLive(engine) && !actsOnTombstones(kind))) {
+    if (engine === null || (engine.tombstone_until !== null && !actsOnTombstones(kind))) {
       throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
     }
     const underWay = await unfinishedOperation(sql, engine_id);
@@ -277,7 +291,11 @@ export function openLifecycle(deps: {
     kind: OperationKind,
     engine: EngineRow,
     actor: string,
-    { quiet_s = null, retain_s = null }: { quiet_s?: number | null; retain_s?: number | null } = {},
+    {
+      quiet_s = null,
+      retain_s = null,
+      warm = false,
+    }: { quiet_s?: number | null; retain_s?: number | null; warm?: boolean } = {},
   ) {
     const { during, audit } = OPERATIONS[kind];
     if (during !== undefined) await updateEngine(sql, engine.id, { status: during });
@@ -288,12 +306,13 @@ export function openLifecycle(deps: {
       user_id: engine.user_id,
       kind,
       actor,
-      step: stepsOf(kind, engine.sleep_depth)[0],
+      step: stepsOf(kind, engine.sleep_depth, warm)[0],
       // The claim gives it a new one where it needs one.
       epoch: engine.epoch,
       deadline_s: runner.deadlineOf(kind),
       quiet_s,
       retain_s,
+      warm,
     });
     if (audit.begin !== undefined) {
       await appendAudit(sql, {

@@ -10,11 +10,14 @@ export type EngineStatus = LiveStatus | 'destroyed';
 /** How deep an engine sleeps: in name only, frozen in memory, or stopped (O5). */
 export type SleepDepth = 'label' | 'doze' | 'hibernate';
 
-/** One user's engine. `engine_key_enc` is the sealed key, `key_hash` what the Engine checks against. */
+/**
+ * One user's engine, or, without product and user, one of the warm pool (O26). `engine_key_enc` is the sealed
+ * key, `key_hash` what the Engine checks against.
+ */
 export type EngineRow = {
   id: string;
-  product_id: string;
-  user_id: string;
+  product_id: string | null;
+  user_id: string | null;
   status: EngineStatus;
   url: string | null;
   engine_version: string;
@@ -46,10 +49,14 @@ export type EngineRow = {
   destroyed_at: Date | null;
 };
 
-/** An engine, as opposed to a tombstone. */
-export type LiveEngine = EngineRow & { status: LiveStatus };
+/** What is known of an engine before it exists. */
+export type NewEngine = Pick<EngineRow, 'engine_version' | 'key_hash' | 'engine_key_enc'>;
 
-export const isLive = (engine: EngineRow): engine is LiveEngine => engine.tombstone_until === null;
+/** A user's engine, as opposed to a tombstone and to one of the warm pool. */
+export type LiveEngine = EngineRow & { status: LiveStatus; product_id: string; user_id: string };
+
+export const isLive = (engine: EngineRow): engine is LiveEngine =>
+  engine.tombstone_until === null && engine.product_id !== null;
 
 /**
  * Adds an engine within its product's quota, `provisioning`: count, cap and insert are one statement on the
@@ -58,10 +65,10 @@ export const isLive = (engine: EngineRow): engine is LiveEngine => engine.tombst
  */
 export async function insertEngine(
   sql: Sql,
-  engine: Pick<EngineRow, 'product_id' | 'user_id' | 'engine_version' | 'key_hash' | 'engine_key_enc'>,
-): Promise<EngineRow | 'at_quota' | 'exists'> {
+  engine: NewEngine & Pick<LiveEngine, 'product_id' | 'user_id'>,
+): Promise<LiveEngine | 'at_quota' | 'exists'> {
   try {
-    const [row] = await sql.query<EngineRow>(
+    const [row] = await sql.query<LiveEngine>(
       `WITH place AS (
          UPDATE products SET engine_count = engine_count + 1
           WHERE id = $1 AND engine_count < coalesce((policy->>'max_engines')::int, 2147483647)
@@ -80,8 +87,9 @@ export async function insertEngine(
 }
 
 /**
- * Removes an engine and its count, or a tombstone, which has none. The product row is locked first, as the insert does it: the other way
- * round a destroy and a provision of one user could wait for each other.
+ * Removes an engine and its count, or a tombstone or an engine of the warm pool, which have none. The product row
+ * is locked first, as the insert does it: the other way round a destroy and a provision of one user could wait for
+ * each other.
  */
 export async function deleteEngine(sql: Sql, id: string): Promise<void> {
   await sql.query(
@@ -89,10 +97,9 @@ export async function deleteEngine(sql: Sql, id: string): Promise<void> {
        UPDATE products SET engine_count = engine_count - 1
         WHERE id = (SELECT product_id FROM engines WHERE id = $1 AND tombstone_until IS NULL)
        RETURNING id)
-     DELETE FROM engines USING place WHERE engines.id = $1 AND engines.product_id = place.id`,
+     DELETE FROM engines USING (SELECT count(*) FROM place) AS counted WHERE engines.id = $1`,
     [id],
   );
-  await sql.query('DELETE FROM engines WHERE id = $1 AND tombstone_until IS NOT NULL', [id]);
 }
 
 /** What a request needs to know of a user's engine: the row, and the operation under way on it, if any. */

@@ -17,7 +17,7 @@ const RESTART_JITTER = 0.1;
 const RESTART_CLAIM_S = 30;
 
 /** No operation is under way on engine `e`: whoever works on it also answers for its health. */
-const SETTLED = 'NOT EXISTS (SELECT FROM operations o WHERE o.engine_id = e.id AND o.outcome IS NULL)';
+export const SETTLED = 'NOT EXISTS (SELECT FROM operations o WHERE o.engine_id = e.id AND o.outcome IS NULL)';
 
 /** `probes`: how many it has had, with the one claimed. */
 export type ProbedEngine = EngineRow & { probes: number };
@@ -150,8 +150,8 @@ export type Registered = {
   status: EngineRow['status'] | null;
   /** Of the row, else of its last operation. */
   epoch: number;
-  product_id: string;
-  user_id: string;
+  product_id: string | null;
+  user_id: string | null;
   /** An operation is under way on it. */
   busy: boolean;
 };

@@ -18,8 +18,9 @@ export type OperationKind =
 export type OperationRow = {
   id: string;
   engine_id: string;
-  product_id: string;
-  user_id: string;
+  /** Both null: the engine had no owner when it began. */
+  product_id: string | null;
+  user_id: string | null;
   kind: OperationKind;
   actor: string;
   step: string;
@@ -29,6 +30,8 @@ export type OperationRow = {
   quiet_s: number | null;
   /** A retire: for how long its engine can be restored, seconds; else null. */
   retain_s: number | null;
+  /** A provision that took an engine from the warm pool. */
+  warm: boolean;
   attempt: number;
   /** The replica that claimed it last; null before the first claim. */
   owner: number | null;
@@ -54,12 +57,22 @@ export async function insertOperation(
   sql: Sql,
   operation: Pick<
     OperationRow,
-    'engine_id' | 'product_id' | 'user_id' | 'kind' | 'actor' | 'step' | 'epoch' | 'quiet_s' | 'retain_s'
+    | 'engine_id'
+    | 'product_id'
+    | 'user_id'
+    | 'kind'
+    | 'actor'
+    | 'step'
+    | 'epoch'
+    | 'quiet_s'
+    | 'retain_s'
+    | 'warm'
   > & { deadline_s: number },
 ): Promise<OperationRow> {
   const [row] = await sql.query<OperationRow>(
-    `INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, quiet_s, retain_s)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10) RETURNING *`,
+    `INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, quiet_s, retain_s,
+                             warm)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10, $11) RETURNING *`,
     [
       operation.engine_id,
       operation.product_id,
@@ -71,6 +84,7 @@ export async function insertOperation(
       operation.deadline_s,
       operation.quiet_s,
       operation.retain_s,
+      operation.warm,
     ],
   );
   if (row === undefined) throw new TypeError('INSERT gave no row');

@@ -71,14 +71,15 @@ export type DueEngine = Pick<EngineRow, 'id' | 'status' | 'url' | 'engine_key_en
 };
 
 /**
- * Claims up to `limit` engines that are due, and has them looked at again in `again_in_s` unless
+ * Claims up to `limit` engines that are due, those without an owner left out: they are there to be idle, and has them looked at again in `again_in_s` unless
  * `lookAgain` says otherwise. What another replica claims in the same moment is skipped.
  */
 export async function claimDueEngines(sql: Sql, limit: number, again_in_s: number): Promise<DueEngine[]> {
   return await sql.query<DueEngine>(
     `WITH due AS (
        SELECT id FROM engines
-        WHERE (status = 'running' OR sleep_depth = 'doze') AND next_idle_check_at <= now()
+        WHERE (status = 'running' OR sleep_depth = 'doze') AND product_id IS NOT NULL
+          AND next_idle_check_at <= now()
         ORDER BY next_idle_check_at LIMIT $1 FOR UPDATE SKIP LOCKED)
      UPDATE engines e SET next_idle_check_at = now() + make_interval(secs => $2)
        FROM due WHERE e.id = due.id

@@ -16,6 +16,8 @@ export type Scenario = {
   kind: OperationKind;
   /** The depth of sleep it leads to or out of. */
   depth: SleepDepth | null;
+  /** An engine stands ready in the warm pool before. */
+  warm?: true;
   /** What happens before, to user ada. */
   before: readonly Request[];
   /** How engines behave in the meantime. */
@@ -43,6 +45,15 @@ const asleep = (sleep_depth: SleepDepth) => ({ status: 'sleeping', sleep_depth }
 
 export const SCENARIOS: readonly Scenario[] = [
   { name: 'provision', kind: 'provision', depth: null, before: [], request: provision, end: running },
+  {
+    name: 'provision (warm)',
+    kind: 'provision',
+    depth: null,
+    warm: true,
+    before: [],
+    request: provision,
+    end: running,
+  },
   { name: 'start', kind: 'start', depth: null, before: [provision, stop], request: start, end: running },
   {
     name: 'restart',
@@ -114,8 +125,8 @@ const WITHIN: Partial<Record<Step, Failpoint[]>> = {
 };
 
 /** The points that an operation comes by, in order. */
-export function pointsOf({ kind, depth }: Scenario): Failpoint[] {
-  const around = stepsOf(kind, depth).flatMap((step): Failpoint[] => [
+export function pointsOf({ kind, depth, warm }: Scenario): Failpoint[] {
+  const around = stepsOf(kind, depth, warm).flatMap((step): Failpoint[] => [
     `${step}.before`,
     ...(WITHIN[step] ?? []),
     `${step}.after`,

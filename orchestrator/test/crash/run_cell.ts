@@ -18,7 +18,7 @@ import { type Cell, type Scenario, send } from './cells.ts';
  * its outcome, milliseconds; null where the kill came before there was an operation.
  */
 export async function runCell({ scenario, point }: Cell): Promise<number | null> {
-  const env = await testEnvironment();
+  const env = await testEnvironment({ ORCH_WARM_POOL: scenario.warm ? '1' : '0' });
   const fired = join(env.ORCH_DATA_DIR, 'fired');
 
   // The state before, made by an orchestrator that then goes away; at the end of the test it tidies up.
@@ -26,6 +26,7 @@ export async function runCell({ scenario, point }: Cell): Promise<number | null>
   await first.engines(scenario.behaviour ?? {});
   const { key } = await first.product();
   for (const request of scenario.before) await send(first.call, request, key);
+  if (scenario.warm) await fillPool(first.orchestrator.db);
   await first.orchestrator.close();
   await behave(env.ORCH_DATA_DIR, {});
   const db = openDb(env.ORCH_DATABASE_URL, () => {});
@@ -39,6 +40,7 @@ export async function runCell({ scenario, point }: Cell): Promise<number | null>
     ORCH_FAILPOINT_SIGNAL: 'SIGKILL',
     ORCH_FAILPOINT_FILE: fired,
   });
+  if (scenario.warm) await adoptions(db, 1);
   const once = { 'Idempotency-Key': randomUUID() };
   const lost = send(victim.call, scenario.request, key, once).catch(() => null);
   await victim.exited;
@@ -49,6 +51,7 @@ export async function runCell({ scenario, point }: Cell): Promise<number | null>
   const began = performance.now();
   const next = await startChildOrchestrator(env);
   const [operation] = await operationsOf(db, scenario, earlier);
+  if (scenario.warm && operation === undefined) await adoptions(db, 2);
   let settled_ms: number | null = null;
   if (operation !== undefined) {
     await until('it has an outcome', async () => {
@@ -64,6 +67,21 @@ export async function runCell({ scenario, point }: Cell): Promise<number | null>
   await checkEnd(db, env, scenario, operations[0]);
   return settled_ms;
 }
+
+/** Waits for the engine of the pool, and stops its keeper from making another: that one would come by the points too. */
+async function fillPool(db: Db): Promise<void> {
+  await until('an engine stands ready', async () => {
+    const [engine] = await db.query<EngineRow>('SELECT * FROM engines WHERE product_id IS NULL');
+    return engine?.status === 'running';
+  });
+  await db.query("UPDATE turns SET next_at = 'infinity' WHERE name = 'warm pool'");
+}
+
+/** Waits until so many orchestrators have taken the engine over: while one writes that down, a provision passes it over. */
+const adoptions = (db: Db, count: number) =>
+  until('the engine is taken over', async () => {
+    return (await db.query("SELECT 1 FROM audit_log WHERE action = 'adopt'")).length >= count;
+  });
 
 const operationsOf = (db: Db, { kind }: Scenario, earlier: string[]) =>
   db.query<OperationRow>('SELECT * FROM operations WHERE kind = $1 AND id <> ALL ($2)', [kind, earlier]);

@@ -5,6 +5,7 @@ import { runCell } from './run_cell.ts';
 /** One for each kind of leftover; the whole is `npm run crash-matrix`. */
 const SLICE = [
   cell('provision', 'create.spawned'),
+  cell('provision (warm)', 'thaw.after'),
   cell('start', 'claim.committed'),
   cell('stop', 'stop.terminated'),
   cell('doze', 'freeze.after'),

@@ -51,6 +51,7 @@ async function addOperation(db: Db, product_id: string, kind: OperationKind, dea
     deadline_s,
     quiet_s: null,
     retain_s: null,
+    warm: false,
   });
 }
 

@@ -16,6 +16,7 @@ import { countTurnedIll } from '../../src/registry/incidents.ts';
 import { migrate } from '../../src/registry/migrate.ts';
 import { insertProduct } from '../../src/registry/products.ts';
 import { expiredTombstones, expireTombstones, tombstoneOf } from '../../src/registry/tombstones.ts';
+import { claimWarmEngine, countPool, findMisfits } from '../../src/registry/warm_pool.ts';
 import { createDatabase } from '../support/database.ts';
 import { startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
 
@@ -104,6 +105,17 @@ describe('with 100,000 engines', () => {
     ['an erasure', 'engines_tombstones', (sql) => expireTombstones(sql, product_id, 'user-1')],
     ['the look at one user', 'engines_user_unique', (sql) => engineOf(sql, product_id, 'user-2')],
     ['the look at what stands', 'operations_by_engine', (sql) => registered(sql, ids)],
+    [
+      'the claim of a warm engine',
+      'engines_pool',
+      (sql) => claimWarmEngine(sql, { product_id: ids[0] ?? '', user_id: 'ada', engine_version: 'v' }),
+    ],
+    ['the count of the pool', 'engines_pool', (sql) => countPool(sql, 'v')],
+    [
+      'the look for what has no place in it',
+      'engines_pool',
+      (sql) => findMisfits(sql, { size: 1, engine_version: 'v', patience_s: 300, limit: 4 }),
+    ],
   ])('%s uses %s', async (_, index, work) => {
     const db = openDb(url, () => {});
     try {
