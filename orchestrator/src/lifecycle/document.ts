@@ -68,8 +68,8 @@ function states(): string {
 
 function operations(): string {
   const rows = kinds.map((kind) => {
-    const { from, during, success, failure, steps, deadline, causes, refusal, audit } = OPERATIONS[kind];
-    const { warm_steps } = OPERATIONS[kind];
+    const { from, during, success, failure, steps, warm_steps, deadline, causes, refusal, audit } =
+      OPERATIONS[kind];
     const inOrder = typeof steps === 'string' ? `the way ${steps}, by depth` : steps.map(code).join(', ');
     return [
       code(kind),

@@ -213,6 +213,7 @@ export function openLifecycle(deps: {
           begun.push(await commit(sql, kind, engine, 'system'));
         }),
       );
+      if (begun.length > 0) failpoint('begin.committed');
       for (const { id } of begun) runner.take(id);
     },
 

@@ -71,8 +71,9 @@ export type DueEngine = Pick<EngineRow, 'id' | 'status' | 'url' | 'engine_key_en
 };
 
 /**
- * Claims up to `limit` engines that are due, those without an owner left out: they are there to be idle, and has them looked at again in `again_in_s` unless
- * `lookAgain` says otherwise. What another replica claims in the same moment is skipped.
+ * Claims up to `limit` engines that are due, and has them looked at again in `again_in_s` unless
+ * `lookAgain` says otherwise. What another replica claims in the same moment is skipped, and so are engines
+ * without an owner: they are there to be idle.
  */
 export async function claimDueEngines(sql: Sql, limit: number, again_in_s: number): Promise<DueEngine[]> {
   return await sql.query<DueEngine>(

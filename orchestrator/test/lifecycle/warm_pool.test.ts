@@ -1,9 +1,10 @@
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { findByArgument } from '../../src/backends/process.ts';
 import type { EngineRow } from '../../src/registry/engines.ts';
 import type { OperationRow } from '../../src/registry/operations.ts';
+import { startChildOrchestrator } from '../support/child_orchestrator.ts';
 import {
   ADMIN,
   type Call,
@@ -223,6 +224,26 @@ describe('the pool', () => {
     expect(boots).toHaveLength(9);
     expect(await operations(one, 'destroy')).toEqual([]);
   });
+
+  it.each(['begin.committed', 'create.spawned', 'end.before'])(
+    'is filled by the next orchestrator where one is killed at %s',
+    async (point) => {
+      const env = await testEnvironment({ ORCH_WARM_POOL: '1' });
+      const fired = join(env.ORCH_DATA_DIR, 'fired');
+      const armed = { ORCH_FAILPOINT: point, ORCH_FAILPOINT_SIGNAL: 'SIGKILL', ORCH_FAILPOINT_FILE: fired };
+      const victim = await startChildOrchestrator({ ...env, ...armed });
+      await victim.exited;
+      expect(await readFile(fired, 'utf8'), 'the fault landed').toBe(`${point}\n`);
+
+      const next = await startTestOrchestrator(env);
+      const [engine] = await ready(next, 1);
+      expect(await operations(next, 'provision')).toMatchObject([
+        { attempt: point === 'begin.committed' ? 1 : 2 },
+      ]);
+      expect(await findByArgument(`--engine=${engine?.id}/`)).toHaveLength(1);
+      expect(await readdir(join(env.ORCH_DATA_DIR, 'engines'))).toEqual([engine?.id]);
+    },
+  );
 
   it('restarts what has failed instead of making more, and removes what is given up, after a pause', async () => {
     const env = await testEnvironment({
