@@ -142,6 +142,36 @@ describe('a probe', () => {
     expect(await processIsThere(before.pid)).toBe(true);
   });
 
+  it('restarts none of 50 whose model provider is away at once, and shows each as reduced', async () => {
+    const o = await startTestOrchestrator(
+      quick({ ORCH_HEALTH_CHECK_INTERVAL_S: '4', ORCH_HEALTH_CHECK_TIMEOUT_S: '3' }),
+    );
+    const { call } = await o.product();
+    const users = Array.from({ length: 50 }, (_, n) => `user-${n}`);
+    // A few at a time: fifty boots side by side would take longer than a boot may.
+    for (let from = 0; from < users.length; from += 5) {
+      await Promise.all(
+        users.slice(from, from + 5).map((user) => call('POST', `/engines/${user}/admit`, { body: both })),
+      );
+    }
+    const { db } = o.orchestrator;
+    const reduced = async () =>
+      (await db.query("SELECT id FROM engines WHERE health = 'reduced' AND probes >= 2")).length;
+    await o.engines({ health: 'degraded', subsystems: { llm_provider: 'error' } });
+    await db.query('UPDATE engines SET probes = 0');
+    await until('all are seen, twice', async () => (await reduced()) === users.length);
+
+    expect((await call('GET', '/status')).body).toMatchObject({ by_status: { running: 50 }, health: 'ok' });
+    expect((await o.call('GET', '/health')).body).toEqual({ status: 'ok' });
+    const { rule, evidence } = (await call('GET', '/engines/user-7/explain')).body;
+    expect([rule, evidence.probe.health]).toEqual([
+      'It serves, but llm_provider: error. That is recorded and never a reason for a restart.',
+      'reduced',
+    ]);
+    expect(await audit(o, 'health_failed', ...restarts)).toEqual([]);
+    expect(await db.query("SELECT kind FROM operations WHERE kind <> 'provision'")).toEqual([]);
+  }, 120_000);
+
   it('does nothing to an ill engine while the backend cannot tell whether it is there', async () => {
     const { o, engine, process: before } = await withEngine(quick({ ORCH_HEALTH_MAX_FAILURES: '1' }));
     const record = `${o.config.data_dir}/engines/${engine.engine_id}/process.json`;
