@@ -9,6 +9,8 @@ export async function wireTo(database_url: string) {
   const sockets = new Set<Socket>();
   /** Whose answer to COMMIT is to be lost: that of the transaction with these words in it. */
   let losing: { words: string; lost(): void } | null = null;
+  /** From that COMMIT on nothing else is said to the server, or it might be what is found there later. */
+  let silent = false;
   const server = createServer((socket) => {
     const upstream = connect(port, host);
     let transaction = '';
@@ -19,15 +21,16 @@ export async function wireTo(database_url: string) {
       end.on('close', () => [socket, upstream].map((both) => both.destroy()));
     }
     socket.on('data', (chunk) => {
+      if (silent) return;
       const said = chunk.toString('latin1');
       transaction = said.includes('BEGIN\0') ? said : transaction + said;
       if (said.includes('COMMIT\0') && losing !== null && transaction.includes(losing.words)) {
         onAnswer = losing.lost;
         losing = null;
+        silent = true;
       }
       upstream.write(chunk);
     });
-    // Once an answer is lost nothing gets through here any more.
     upstream.on('data', (chunk) => void (onAnswer === null ? socket.write(chunk) : onAnswer()));
   });
   const listen = (port: number) => once(server.listen(port, '127.0.0.1'), 'listening');
@@ -46,8 +49,14 @@ export async function wireTo(database_url: string) {
   return {
     url: target.href,
     cut,
-    mend: () => listen(address.port),
-    /** Loses the answer to the next COMMIT of a transaction with these words in it; resolves when it has. */
+    async mend() {
+      silent = false;
+      await listen(address.port);
+    },
+    /**
+     * Loses the answer to the next COMMIT of a transaction with these words in it; resolves when it has. Nothing
+     * more is said to the server until the wire is cut and mended.
+     */
     loseCommit: (words: string) =>
       new Promise<void>((lost) => {
         losing = { words, lost };
