@@ -25,7 +25,7 @@ import { newEngine } from './new_engine.ts';
 import type { BeginInPool, Lifecycle } from './operations.ts';
 
 /** Engines of the pool that are on their way up, over all orchestrators; as many may be on their way out. */
-export const AT_ONCE = 4;
+const AT_ONCE = 4;
 /** At most one look in so many seconds, over all orchestrators. */
 const PAUSE_S = 1;
 /** Part by which the pause between two looks of one orchestrator varies. */

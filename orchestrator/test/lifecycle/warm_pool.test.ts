@@ -109,7 +109,7 @@ describe('a provision', () => {
     const again = await ready(o, 5);
     expect(again.filter(({ id }) => given.has(id))).toEqual([]);
     expect((await products[0]?.call('GET', '/engines'))?.body.total).toBe(10);
-  });
+  }, 90_000);
 
   it('keeps the quota', async () => {
     const { o } = await withPool(3);
@@ -193,7 +193,7 @@ describe('the pool', () => {
     const provisions = await operations(fifth, 'provision');
     expect(provisions, 'no engine was made in vain').toHaveLength(3);
     expect(await fifth.orchestrator.db.query('SELECT 1 FROM ports WHERE engine_id IS NOT NULL')).toEqual([]);
-  });
+  }, 90_000);
 
   it('that is being removed gives each engine to its user or removes it, never both', async () => {
     const { o, env } = await withPool(4);
@@ -222,6 +222,10 @@ describe('the pool', () => {
     await ready(one, 6);
     const boots = (await operations(one, 'provision')).filter(({ product_id }) => product_id === null);
     expect(boots).toHaveLength(9);
+    const underWay = boots.map(({ created_at: at }) => {
+      return boots.filter(({ created_at, ended_at }) => created_at <= at && (ended_at ?? at) > at).length;
+    });
+    expect(Math.max(...underWay), 'boots at once, over both').toBeLessThanOrEqual(4);
     expect(await operations(one, 'destroy')).toEqual([]);
   });
 
