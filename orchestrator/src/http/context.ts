@@ -19,12 +19,17 @@ export type HttpDeps = AdmissionDeps & {
 };
 
 /**
- * What a request carries: its id from the first moment; from the key check on the calling product, or, where an
- * operator may ask as well, `slice`: whose rows may be seen, a product's id, or null for everybody's.
+ * What a request carries: its id from the first moment; from the key check on whether an operator calls, else the
+ * calling product; and `slice`: whose rows may be seen, a product's id, or null for everybody's.
  */
 export type Env = {
   Bindings: HttpBindings;
-  Variables: { request_id: string; product: ProductRow; slice: ProductRow['id'] | null };
+  Variables: {
+    request_id: string;
+    operator: boolean;
+    product: ProductRow;
+    slice: ProductRow['id'] | null;
+  };
 };
 
 export type App = OpenAPIHono<Env>;

@@ -6,7 +6,7 @@ import { engineOf } from '../registry/engines.ts';
 import { type AuditFact, lastAudit, lastOperation } from '../registry/explain.ts';
 import { openIncident } from '../registry/incidents.ts';
 import { tombstoneOf } from '../registry/tombstones.ts';
-import { PLATFORM_KEY } from './auth.ts';
+import { OfUsersProduct, PLATFORM_OR_ADMIN_KEY, productOfUser } from './auth.ts';
 import type { App, HttpDeps } from './context.ts';
 import { OperationView, viewOperation } from './operations.ts';
 import { answers, EngineSummary, STATUSES, UserPath } from './schemas.ts';
@@ -61,17 +61,25 @@ const explainRoute = createRoute({
   path: '/engines/{user_id}/explain',
   summary: 'Why is the engine in this state?',
   description: 'The rule, the evidence, what comes next and what to do; from what is true at this moment.',
-  security: PLATFORM_KEY,
-  request: { params: UserPath },
-  responses: answers(Explanation, 'The explanation.', 'INVALID_PLATFORM_KEY', 'ENGINE_NOT_FOUND'),
+  security: PLATFORM_OR_ADMIN_KEY,
+  request: { params: UserPath, query: OfUsersProduct },
+  responses: answers(
+    Explanation,
+    'The explanation.',
+    'INVALID_PLATFORM_KEY',
+    'INVALID_ADMIN_KEY',
+    'PRODUCT_NOT_FOUND',
+    'ENGINE_NOT_FOUND',
+  ),
 });
 
 /** O29. */
 export function explainRoutes(app: App, { db, lifecycle, health, restarts }: HttpDeps): void {
   app.openapi(explainRoute, async (c) => {
     const { user_id } = c.req.valid('param');
-    const found = await engineOf(db, c.var.product.id, user_id);
-    const engine = found?.engine ?? (await tombstoneOf(db, c.var.product.id, user_id));
+    const product_id = productOfUser(c);
+    const found = await engineOf(db, product_id, user_id);
+    const engine = found?.engine ?? (await tombstoneOf(db, product_id, user_id));
     if (engine === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
     const [presence, operation, incident, failure, audit] = await Promise.all([
       lifecycle.presence(engine.id),

@@ -1,9 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { fleetStatus } from '../fleet/status.ts';
-import { countEngines, listEngines } from '../registry/engines.ts';
-import { PLATFORM_KEY } from './auth.ts';
+import type { LiveEngine } from '../registry/engines.ts';
+import { countEngines, listEngines } from '../registry/fleet.ts';
+import { OfProduct, PLATFORM_OR_ADMIN_KEY } from './auth.ts';
 import type { App, HttpDeps } from './context.ts';
-import { answers, EngineSummary, STATUSES, summarize } from './schemas.ts';
+import { answers, DEPTHS, EngineSummary, STATUSES, summarize, Text, UserId } from './schemas.ts';
 
 /** Largest page of `GET /engines`. */
 const MAX_LIMIT = 1000;
@@ -21,23 +22,40 @@ function queryInteger(min: number, max: number, byDefault: number) {
     .openapi({ type: 'integer', minimum: min, maximum: max, default: byDefault });
 }
 
+const HEALTH = ['ok', 'reduced', 'ill'] as const;
+
+const ListedEngine = EngineSummary.extend({
+  product_id: z.uuid().optional().describe('With the admin key only: whose it is.'),
+  health: z
+    .enum(HEALTH)
+    .nullable()
+    .describe('Word of the last probe; `reduced`: it serves without its model provider or its assets.'),
+}).openapi('ListedEngine');
+
 const listRoute = createRoute({
   method: 'get',
   path: '/engines',
-  summary: "The product's engines",
-  description: 'Oldest first, without keys.',
-  security: PLATFORM_KEY,
+  summary: 'Engines',
+  description:
+    'Oldest first, without keys; with the admin key those of all products, one product after the other. Conditions that are given must all be met.',
+  security: PLATFORM_OR_ADMIN_KEY,
   request: {
-    query: z.object({
+    query: OfProduct.extend({
       status: z.enum(STATUSES).optional(),
+      sleep_depth: z.enum(DEPTHS).optional(),
+      health: z.enum(HEALTH).optional(),
+      engine_version: Text.min(1).max(256).optional(),
+      user_id_prefix: UserId.optional().openapi({ description: 'What the user id begins with.' }),
       limit: queryInteger(1, MAX_LIMIT, 100),
       offset: queryInteger(0, MAX_OFFSET, 0),
     }),
   },
   responses: answers(
-    z.object({ engines: z.array(EngineSummary), total: z.int().describe('Over all pages.') }),
+    z.object({ engines: z.array(ListedEngine), total: z.int().describe('Over all pages.') }),
     'One page.',
     'INVALID_PLATFORM_KEY',
+    'INVALID_ADMIN_KEY',
+    'PRODUCT_NOT_FOUND',
   ),
 });
 
@@ -45,7 +63,8 @@ const statusRoute = createRoute({
   method: 'get',
   path: '/status',
   summary: 'The fleet at a glance',
-  security: PLATFORM_KEY,
+  security: PLATFORM_OR_ADMIN_KEY,
+  request: { query: OfProduct },
   responses: answers(
     z.object({
       total: z.int(),
@@ -57,16 +76,23 @@ const statusRoute = createRoute({
     }),
     'Engines by state.',
     'INVALID_PLATFORM_KEY',
+    'INVALID_ADMIN_KEY',
+    'PRODUCT_NOT_FOUND',
   ),
 });
 
-/** What a product sees of its slice. Bap-engine §2.4, §13. */
+/** What a product sees of its slice, and an operator of all. Bap-engine §2.4, §13. */
 export function fleetRoutes(app: App, { db }: HttpDeps): void {
   app.openapi(listRoute, async (c) => {
-    const { status, limit, offset } = c.req.valid('query');
-    const page = await listEngines(db, c.var.product.id, { status: status ?? null, limit, offset });
-    return c.json({ engines: page.engines.map(summarize), total: page.total }, 200);
+    const { limit, offset, ...filter } = c.req.valid('query');
+    const { engines, total } = await listEngines(db, c.var.slice, filter, { limit, offset });
+    const view = (engine: LiveEngine) => ({
+      ...summarize(engine),
+      ...(c.var.operator && { product_id: engine.product_id }),
+      health: engine.health,
+    });
+    return c.json({ engines: engines.map(view), total }, 200);
   });
 
-  app.openapi(statusRoute, async (c) => c.json(fleetStatus(await countEngines(db, c.var.product.id)), 200));
+  app.openapi(statusRoute, async (c) => c.json(fleetStatus(await countEngines(db, c.var.slice)), 200));
 }

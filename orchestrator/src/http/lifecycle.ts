@@ -8,10 +8,10 @@ import { engineById, engineOf, isLive, type LiveEngine } from '../registry/engin
 import type { OnceRequest } from '../registry/idempotency.ts';
 import type { OperationRow } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
-import { PLATFORM_KEY } from './auth.ts';
+import { OfUsersProduct, PLATFORM_KEY, PLATFORM_OR_ADMIN_KEY, productOfUser } from './auth.ts';
 import type { App, Env, HttpDeps } from './context.ts';
 import { accepted, IdempotencyKey, onceOf, viewOperation, Wait } from './operations.ts';
-import { answers, body, EngineView, summarize, Text, UserId, UserPath } from './schemas.ts';
+import { answers, body, EngineSummary, EngineView, summarize, Text, UserId, UserPath } from './schemas.ts';
 
 const BOOT_ERRORS = [
   'INVALID_PLATFORM_KEY',
@@ -75,10 +75,18 @@ const getRoute = createRoute({
   method: 'get',
   path: '/engines/{user_id}',
   summary: "A user's engine",
-  description: 'Reads only, never provisions. `url` may be set while the engine is down: look at `status`.',
-  security: PLATFORM_KEY,
-  request: { params: UserPath },
-  responses: answers(EngineView, 'The engine.', 'INVALID_PLATFORM_KEY', 'ENGINE_NOT_FOUND'),
+  description:
+    'Reads only, never provisions. `url` may be set while the engine is down: look at `status`. With the admin key there is no `api_key` in the answer.',
+  security: PLATFORM_OR_ADMIN_KEY,
+  request: { params: UserPath, query: OfUsersProduct },
+  responses: answers(
+    z.union([EngineView, EngineSummary]),
+    'The engine.',
+    'INVALID_PLATFORM_KEY',
+    'INVALID_ADMIN_KEY',
+    'PRODUCT_NOT_FOUND',
+    'ENGINE_NOT_FOUND',
+  ),
 });
 
 const admitRoute = createRoute({
@@ -209,8 +217,8 @@ const restoreRoute = createRoute({
 export function lifecycleRoutes(app: App, deps: HttpDeps): void {
   const { db, lifecycle, master_keys } = deps;
 
-  async function find(product: ProductRow, user_id: string): Promise<LiveEngine> {
-    const found = await engineOf(db, product.id, user_id);
+  async function find(product_id: string, user_id: string): Promise<LiveEngine> {
+    const found = await engineOf(db, product_id, user_id);
     if (found === null) throw notFound();
     return found.engine;
   }
@@ -227,7 +235,7 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
     const once = onceOf(c, product.id, [kind, user_id]);
     const earlier = once === null ? null : await lifecycle.earlier(once);
     const operation =
-      earlier ?? (await lifecycle.change(kind, (await find(product, user_id)).id, product.slug, once));
+      earlier ?? (await lifecycle.change(kind, (await find(product.id, user_id)).id, product.slug, once));
     return wait === 'true' ? await lifecycle.outcome(operation.id) : operation;
   }
 
@@ -275,7 +283,8 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
 
   app.openapi(getRoute, async (c) => {
     const { user_id } = c.req.valid('param');
-    return c.json(view(await find(c.var.product, user_id)), 200);
+    const engine = await find(productOfUser(c), user_id);
+    return c.json(c.var.operator ? summarize(engine) : view(engine), 200);
   });
 
   app.openapi(admitRoute, async (c) => {

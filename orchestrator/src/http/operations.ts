@@ -10,7 +10,7 @@ import { hashKey } from '../keys/formats.ts';
 import { OPERATIONS } from '../lifecycle/machine.ts';
 import type { OnceRequest } from '../registry/idempotency.ts';
 import { type OperationKind, type OperationRow, operationById } from '../registry/operations.ts';
-import { PLATFORM_OR_ADMIN_KEY } from './auth.ts';
+import { OfProduct, PLATFORM_OR_ADMIN_KEY } from './auth.ts';
 import type { App, Env, HttpDeps } from './context.ts';
 import { answers } from './schemas.ts';
 
@@ -99,12 +99,16 @@ const getRoute = createRoute({
   summary: 'What became of a mutation',
   description: "With a platform key the product's own, with the admin key anybody's.",
   security: PLATFORM_OR_ADMIN_KEY,
-  request: { params: z.object({ id: z.string().openapi({ param: { name: 'id', in: 'path' } }) }) },
+  request: {
+    params: z.object({ id: z.string().openapi({ param: { name: 'id', in: 'path' } }) }),
+    query: OfProduct,
+  },
   responses: answers(
     OperationView,
     'The operation.',
     'INVALID_PLATFORM_KEY',
     'INVALID_ADMIN_KEY',
+    'PRODUCT_NOT_FOUND',
     'OPERATION_NOT_FOUND',
   ),
 });

@@ -159,36 +159,3 @@ export async function updateEngine(
     ...Object.values(columns),
   ]);
 }
-
-/** A page of a product's engines, oldest first, and how many there are in all pages; both at the same moment. */
-export async function listEngines(
-  sql: Sql,
-  product_id: string,
-  page: { status: LiveStatus | null; limit: number; offset: number },
-): Promise<{ engines: LiveEngine[]; total: number }> {
-  const where = 'product_id = $1 AND tombstone_until IS NULL AND ($2::text IS NULL OR status = $2)';
-  // A page past the end has no rows; the total is there all the same, beside nulls.
-  const rows = await sql.query<{ total: number } & (LiveEngine | { id: null })>(
-    `SELECT page.*, counted.total
-       FROM (SELECT count(*)::int AS total FROM engines WHERE ${where}) AS counted
-       LEFT JOIN (SELECT * FROM engines WHERE ${where} ORDER BY created_at, id LIMIT $3 OFFSET $4) AS page
-         ON true
-      ORDER BY page.created_at, page.id`,
-    [product_id, page.status, page.limit, page.offset],
-  );
-  return {
-    engines: rows.filter((row) => row.id !== null),
-    total: rows[0]?.total ?? 0,
-  };
-}
-
-export async function countEngines(
-  sql: Sql,
-  product_id: string,
-): Promise<{ status: LiveStatus; count: number }[]> {
-  return await sql.query(
-    `SELECT status, count(*)::int AS count FROM engines
-      WHERE product_id = $1 AND tombstone_until IS NULL GROUP BY status`,
-    [product_id],
-  );
-}

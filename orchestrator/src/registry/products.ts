@@ -32,6 +32,11 @@ export async function productByKeyHash(sql: Sql, api_key_hash: string): Promise<
   return row ?? null;
 }
 
+export async function productById(sql: Sql, id: string): Promise<ProductRow | null> {
+  const [row] = await sql.query<ProductRow>('SELECT * FROM products WHERE id = $1', [id]);
+  return row ?? null;
+}
+
 /** Replaces the policy, no merge; null when there is no such product. */
 export async function replacePolicy(sql: Sql, id: string, policy: Policy): Promise<ProductRow | null> {
   const [row] = await sql.query<ProductRow>('UPDATE products SET policy = $2 WHERE id = $1 RETURNING *', [

@@ -12,17 +12,17 @@ const ENDPOINTS: Endpoint[] = [
   ['POST', '/products/register', 'admin', { slug: 'x', display_name: 'X' }],
   ['PUT', '/products/00000000-0000-4000-8000-000000000000/policy', 'admin', { policy: {} }],
   ['POST', '/engines/provision', 'product', { user_id: 'ada' }],
-  ['GET', '/engines/ada', 'product'],
+  ['GET', '/engines/ada', 'either'],
   ['POST', '/engines/ada/admit', 'product', {}],
   ['POST', '/engines/ada/start', 'product'],
   ['POST', '/engines/ada/stop', 'product'],
   ['POST', '/engines/ada/sleep', 'product', {}],
   ['POST', '/engines/ada/wake', 'product'],
-  ['GET', '/engines/ada/explain', 'product'],
+  ['GET', '/engines/ada/explain', 'either'],
   ['DELETE', '/engines/ada', 'product'],
   ['POST', '/engines/ada/restore', 'product'],
-  ['GET', '/engines', 'product'],
-  ['GET', '/status', 'product'],
+  ['GET', '/engines', 'either'],
+  ['GET', '/status', 'either'],
   ['GET', '/operations/00000000-0000-4000-8000-000000000000', 'either'],
 ];
 const WITH_BODY = ENDPOINTS.filter(([, , , body]) => body !== undefined);
@@ -151,6 +151,12 @@ describe('bad input', () => {
     ['offset=1e3', 'query.offset'],
     ['status=awake', 'query.status'],
     ['limit=1&limit=2', 'query.limit'],
+    ['sleep_depth=deep', 'query.sleep_depth'],
+    ['health=well', 'query.health'],
+    ['engine_version=', 'query.engine_version'],
+    ['user_id_prefix=', 'query.user_id_prefix'],
+    ['user_id_prefix=%00', 'query.user_id_prefix'],
+    ['product_id=00000000-0000-4000-8000-000000000000', 'query.product_id'],
   ])('GET /engines?%s names %s', async (query, field) => {
     const answer = await call('GET', `/engines?${query}`);
     expectError(answer, 'INVALID_REQUEST');

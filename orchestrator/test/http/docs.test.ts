@@ -29,15 +29,19 @@ describe('the documentation', () => {
       expect(operation.summary).toMatch(/./);
       expect(operation.responses[200]).toBeDefined();
       const open = ['/health', '/docs', '/openapi.json'].includes(path);
+      const adminOnly = path.startsWith('/products') || path === '/metrics/prometheus';
       const keys = [
-        ...(path.startsWith('/products') ? [] : [{ platformKey: [] }]),
-        ...(path.startsWith('/products') || path.startsWith('/operations') ? [{ adminKey: [] }] : []),
+        ...(adminOnly ? [] : [{ platformKey: [] }]),
+        ...(adminOnly || method === 'GET' ? [{ adminKey: [] }] : []),
       ];
       expect(operation.security).toEqual(open ? undefined : keys);
       if (!open) expect(operation.responses[401]).toBeDefined();
     }
     expect(Object.keys(components.securitySchemes).sort()).toEqual(['adminKey', 'platformKey']);
-    expect(paths['/engines/{user_id}'].get.parameters).toMatchObject([{ name: 'user_id', in: 'path' }]);
+    expect(paths['/engines/{user_id}'].get.parameters).toMatchObject([
+      { name: 'user_id', in: 'path' },
+      { name: 'product_id', in: 'query' },
+    ]);
   });
 
   it('knows for each error what to do about it, and for each 429 and 503 when to try again', () => {

@@ -51,7 +51,7 @@ describe('every endpoint', () => {
 
     const { api_key: _, ...summary } = same;
     const list = await o.call('GET', '/engines', { key });
-    expect(list.body).toEqual({ engines: [summary], total: 1 });
+    expect(list.body).toEqual({ engines: [{ ...summary, health: 'ok' }], total: 1 });
     expect((await o.call('GET', '/status', { key })).body).toEqual({
       total: 1,
       by_status: { running: 1 },

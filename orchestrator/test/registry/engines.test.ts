@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { deleteEngine, type EngineRow, listEngines } from '../../src/registry/engines.ts';
+import { deleteEngine, type EngineRow } from '../../src/registry/engines.ts';
+import { listEngines } from '../../src/registry/fleet.ts';
 import { addEngine, addProduct, createRegistry } from '../support/registry.ts';
 import { until } from '../support/wait.ts';
 
@@ -22,7 +23,7 @@ describe('the quota (O18)', () => {
     });
     expect(waiting).toBeGreaterThan(7);
     expect((await results).filter((result) => result === 'at_quota')).toHaveLength(33);
-    expect((await listEngines(db, id, { status: null, limit: 100, offset: 0 })).total).toBe(7);
+    expect((await listEngines(db, id, {}, { limit: 100, offset: 0 })).total).toBe(7);
   });
 
   it('stays true while engines of the same users come and go', async () => {
