@@ -7,7 +7,7 @@
  * listen there, the port is set aside for a while and the next one is claimed.
  */
 import { OrchestratorError } from '../errors.ts';
-import type { Sql } from './db.ts';
+import { type Sql, violates } from './db.ts';
 
 /** How long a port is left alone on which another program was found listening, seconds. */
 const SET_ASIDE_S = 600;
@@ -22,20 +22,28 @@ export async function syncPorts(sql: Sql, range: PortRange): Promise<void> {
   );
 }
 
-/** The engine's port: the one it has, else the lowest free one. Throws `PORT_EXHAUSTION`. */
+/**
+ * The engine's port: the one it has, else the lowest free one. Two may ask for one engine in the same moment,
+ * one of whom has lost the operation to the other; both get the same. Throws `PORT_EXHAUSTION`.
+ */
 export async function claimPort(sql: Sql, engine_id: string, range: PortRange): Promise<number> {
   const [own] = await sql.query<{ port: number }>('SELECT port FROM ports WHERE engine_id = $1', [engine_id]);
   if (own !== undefined) return own.port;
-  const [claimed] = await sql.query<{ port: number }>(
-    `UPDATE ports SET engine_id = $1, set_aside_until = NULL
-      WHERE port = (SELECT port FROM ports
-                     WHERE engine_id IS NULL AND port BETWEEN $2 AND $3
-                       AND (set_aside_until IS NULL OR set_aside_until <= now())
-                     ORDER BY port LIMIT 1 FOR UPDATE SKIP LOCKED)
-      RETURNING port`,
-    [engine_id, range.min, range.max],
-  );
-  if (claimed !== undefined) return claimed.port;
+  try {
+    const [claimed] = await sql.query<{ port: number }>(
+      `UPDATE ports SET engine_id = $1, set_aside_until = NULL
+        WHERE port = (SELECT port FROM ports
+                       WHERE engine_id IS NULL AND port BETWEEN $2 AND $3
+                         AND (set_aside_until IS NULL OR set_aside_until <= now())
+                       ORDER BY port LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING port`,
+      [engine_id, range.min, range.max],
+    );
+    if (claimed !== undefined) return claimed.port;
+  } catch (error) {
+    if (!violates(error, 'ports_engine_unique')) throw error;
+    return await claimPort(sql, engine_id, range);
+  }
   throw new OrchestratorError(
     'PORT_EXHAUSTION',
     `No port is free between ${range.min} and ${range.max}; destroy unused engines, or widen the range.`,

@@ -34,6 +34,18 @@ describe('ports (O13)', () => {
     for (const error of refused) expect(error).toMatchObject({ code: 'PORT_EXHAUSTION', retry_after_s: 60 });
   });
 
+  it('are one and the same to all who claim for one engine in the same moment', async () => {
+    const db = await createRegistry();
+    await syncPorts(db, range);
+    const [a = ''] = await engines(db, 1);
+    for (let round = 0; round < 20; round += 1) {
+      const claims = await Promise.all(Array.from({ length: 8 }, () => claimPort(db, a, range)));
+      expect(new Set(claims).size).toBe(1);
+      await setPortAside(db, a);
+      await db.query('UPDATE ports SET set_aside_until = NULL');
+    }
+  });
+
   it('come back with the end of their engine', async () => {
     const db = await createRegistry();
     await syncPorts(db, range);
