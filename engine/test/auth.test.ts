@@ -81,9 +81,9 @@ describe('a rotation', () => {
     expect(await status(engine, 'second')).toBe(200);
     expect(await status(engine, KEY)).toBe(200);
 
-    // A second rotation drops the oldest at once; without a minimum the key before it stops at once.
+    // A second rotation leaves the oldest its time; without a minimum the key before it stops at once.
     await rotate('second', { key_hash: hash('third') });
-    expect(await status(engine, KEY)).toBe('INVALID_KEY');
+    expect(await status(engine, KEY)).toBe(200);
     expect(await status(engine, 'second')).toBe('KEY_ROTATION_PENDING');
     expect(await status(engine, 'third')).toBe(200);
 
@@ -94,7 +94,35 @@ describe('a rotation', () => {
     });
     expect(await status(engine, 'fourth')).toBe(200);
     expect(await status(engine, 'third')).toBe(200);
-    expect(await status(engine, 'second')).toBe('INVALID_KEY');
+    expect(await status(engine, 'second')).toBe('KEY_ROTATION_PENDING');
+    expect(await status(engine, KEY)).toBe(200);
+    await engine.stop();
+  });
+
+  it('is ordered by the current key; a replaced one may only repeat what replaced it', async () => {
+    const engine = await startEngine(temporaryFolder());
+    const rotate = (key: string, key_hash: string) =>
+      fetch(`${engine.url}/admin/rotate-key`, {
+        method: 'POST',
+        headers: { 'X-Engine-Key': key, 'Content-Type': 'application/json' },
+        body: JSON.stringify({ key_hash, min_overlap_s: 3600 }),
+      });
+    expect((await rotate(KEY, hash('second'))).status).toBe(200);
+    expect((await rotate(KEY, hash('second'))).status).toBe(200);
+    expect((await rotate('second', hash('third'))).status).toBe(200);
+    // Both still open the Engine. One comes late, the other leaked.
+    for (const [key, wanted] of [
+      [KEY, 'second'],
+      [KEY, 'of-a-thief'],
+      ['second', 'of-a-thief'],
+    ] as const) {
+      const answer = await rotate(key, hash(wanted));
+      expect(answer.status).toBe(401);
+      expect(await errorOf(answer)).toBe('KEY_ROTATION_PENDING');
+      expect(await status(engine, key)).toBe(200);
+    }
+    expect(await status(engine, 'third')).toBe(200);
+    expect(await status(engine, 'of-a-thief')).toBe('INVALID_KEY');
     await engine.stop();
   });
 
@@ -106,7 +134,7 @@ describe('a rotation', () => {
     const open = (boot: string) =>
       openEngineKeys(db, { boot_hash: hash(boot), overlap: { min_s: 0, max_s: 300 }, now: () => time });
     let keys = open('a');
-    const { old_valid_until, old_purged_at } = keys.rotate(hash('b'), { min_s: 60 });
+    const { old_valid_until, old_purged_at } = keys.rotate('a', hash('b'), { min_s: 60 }) ?? {};
     expect([old_valid_until, old_purged_at]).toEqual([time + 60_000, time + 300_000]);
     const table: [number, string][] = [
       [0, 'valid'],
@@ -121,9 +149,8 @@ describe('a rotation', () => {
       expect(keys.check('b')).toBe('valid');
     }
     keys.purge();
-    const stored = db.prepare('SELECT old_hash FROM engine_keys').get();
-    expect(stored).toEqual({ old_hash: null });
-    expect(keys.rotate(hash('b'), {})).toEqual({ old_valid_until, old_purged_at });
+    expect(db.prepare('SELECT hash FROM old_engine_keys').all()).toEqual([]);
+    expect(keys.rotate('b', hash('b'), {})).toEqual({ old_valid_until, old_purged_at });
     keys = open('a');
     expect([keys.check('a'), keys.check('b')]).toEqual(['invalid', 'valid']);
     db.close();

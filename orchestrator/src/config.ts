@@ -163,6 +163,10 @@ const Environment = z
       default: '0',
       meaning: `Engines of ORCH_ENGINE_IMAGE that stand ready before anybody needs them, ${MAX_WARM_POOL} at most; each takes the memory and the port of a running one. The same on every replica.`,
     }),
+    ORCH_ROTATE_OVERLAP_S: integer(0, 86_400).register(documented, {
+      default: '60',
+      meaning: 'How long the old key of an engine stays good after a rotation, seconds.',
+    }),
     ORCH_RECONCILE_INTERVAL_S: integer(1, 3600).register(documented, {
       default: '20',
       meaning: 'How often the registry is compared with what the backend runs, seconds.',
@@ -216,6 +220,8 @@ export type Config = {
   sleep: SleepSettings;
   /** Engines that stand ready without an owner (O26). */
   warm_pool: number;
+  /** How long a replaced engine key stays good, seconds (O8). */
+  rotate_overlap_s: number;
 };
 
 /** When engines fall asleep by themselves, and how (O4, O5); times are seconds. */
@@ -305,6 +311,7 @@ export function loadConfig(env: Record<string, string | undefined>, cwd: string)
       hibernate_after_s: values.ORCH_HIBERNATE_AFTER_S,
     },
     warm_pool: values.ORCH_WARM_POOL,
+    rotate_overlap_s: values.ORCH_ROTATE_OVERLAP_S,
   };
 }
 

@@ -49,8 +49,17 @@ export type Core = {
 /** Takes up what nobody works on, and is ready to serve when it returns. Throws `NOT_READY`. */
 export async function openCore(config: Config, surroundings: Surroundings): Promise<Core> {
   const { admin_key, master_keys, engine_environment, boot_timeout_s, health, restarts, sleep } = config;
+  const { rotate_overlap_s } = config;
   const ports = { min: config.port_min, max: config.port_max };
-  const parts = { ...surroundings, master_keys, engine_environment, ports, boot_timeout_s, restarts };
+  const parts = {
+    ...surroundings,
+    master_keys,
+    engine_environment,
+    ports,
+    boot_timeout_s,
+    restarts,
+    rotate_overlap_s,
+  };
   const runner = startRunner(parts);
   const closing = new AbortController();
   const background: Promise<void>[] = [];

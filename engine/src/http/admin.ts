@@ -12,7 +12,7 @@ const route = createRoute({
   path: '/admin/rotate-key',
   summary: 'Replace the engine key while running',
   description:
-    'Answered once the new hash is committed. Open streams are not cut. The same hash again changes nothing.',
+    'Answered once the new hash is committed. Open streams are not cut. The same hash again changes nothing. Only the current key may do it: one that has been replaced gets `401 KEY_ROTATION_PENDING`, unless it repeats the hash.',
   security: KEY,
   request: { body: { required: true, content: { 'application/json': { schema: RotateKeyRequest } } } },
   responses: {
@@ -29,7 +29,11 @@ export function rotateKeyRoute(app: OpenAPIHono<Bindings>, parts: { keys: Engine
       const issue = { path: 'body.min_overlap_s', message: 'must not be above max_overlap_s' };
       throw new EngineError('INVALID_REQUEST', `${issue.path}: ${issue.message}`, { issues: [issue] });
     }
-    const { old_valid_until, old_purged_at } = parts.keys.rotate(key_hash, { min_s, max_s });
+    const rotation = parts.keys.rotate(c.req.header('x-engine-key') ?? '', key_hash, { min_s, max_s });
+    if (rotation === null) {
+      throw new EngineError('KEY_ROTATION_PENDING', 'This key has been replaced. Use the new one to rotate.');
+    }
+    const { old_valid_until, old_purged_at } = rotation;
     parts.log.info('The engine key was rotated', { request_id: c.get('request_id') });
     return c.json(
       {

@@ -92,8 +92,10 @@ export function judge(found: EngineAndOperation | null, flags: AdmitFlags): Verd
     return flags.auto_provision ? { do: 'provision' } : { do: 'deny', reason: 'engine_not_found' };
   }
   const { engine, operation } = found;
-  if (operation !== null) {
-    switch (OPERATIONS[operation.kind].success) {
+  const success = operation === null ? undefined : OPERATIONS[operation.kind].success;
+  // One that changes no state stands in nobody's way.
+  if (operation !== null && success !== undefined) {
+    switch (success) {
       case 'running':
         return { do: 'join', operation_id: operation.id };
       case 'sleeping':

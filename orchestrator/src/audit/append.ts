@@ -19,7 +19,8 @@ export type AuditAction =
   | 'policy_update'
   | 'admit_denied'
   | 'adopt'
-  | 'orphan_removed';
+  | 'orphan_removed'
+  | 'rotate_key';
 
 /** One row. Null ids where the action is above the level of an engine, a user or a product. */
 export type AuditEntry = {

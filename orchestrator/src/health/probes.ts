@@ -11,7 +11,9 @@
 import { appendAudit } from '../audit/append.ts';
 import type { Backend } from '../backends/contract.ts';
 import type { HealthSettings, RestartPolicy } from '../config.ts';
+import type { MasterKeys } from '../keys/master.ts';
 import type { Ask } from '../lifecycle/ask.ts';
+import { settleKey } from '../lifecycle/key_rotation.ts';
 import type { Lifecycle } from '../lifecycle/operations.ts';
 import { probeHealth } from '../lifecycle/probe.ts';
 import type { Log } from '../observe/log.ts';
@@ -33,6 +35,7 @@ export type ProbeDeps = {
   db: Db;
   backend: Backend;
   lifecycle: Lifecycle;
+  master_keys: MasterKeys;
   ask: Ask;
   log: Log;
   health: HealthSettings;
@@ -74,6 +77,7 @@ async function probeOne(deps: ProbeDeps, engine: ProbedEngine, signal: AbortSign
     engine.url === null
       ? { health: 'ill', seen: 'no address' }
       : await probeHealth(deps.ask, engine.url, health.timeout_s * 1000, signal);
+  if (outcome.health !== 'ill') await settleKey(deps, engine, signal);
   const changed = outcome.health !== engine.health;
   const audited = changed || engine.probes % AUDIT_EVERY === 0;
   if (outcome.health === 'ok' && !audited) return true;

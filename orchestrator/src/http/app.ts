@@ -13,6 +13,7 @@ import { operationRoutes } from './operations.ts';
 import { checkEncoding, rawPath } from './path.ts';
 import { productRoutes } from './products.ts';
 import { requestLog } from './request_log.ts';
+import { rotateKeyRoutes } from './rotate_key.ts';
 import { sleepRoutes } from './sleep.ts';
 
 /** The whole HTTP API. The order is the rule: an id, then a key, then a path and a body worth reading. */
@@ -27,6 +28,7 @@ export function createApp(deps: HttpDeps): App {
   productRoutes(app, deps);
   lifecycleRoutes(app, deps);
   sleepRoutes(app, deps);
+  rotateKeyRoutes(app, deps);
   explainRoutes(app, deps);
   operationRoutes(app, deps);
   fleetRoutes(app, deps);

@@ -1,23 +1,30 @@
-/** The one way in which the lifecycle reaches an Engine over the network; what an answer means is probe.ts. */
+/** The one way in which the lifecycle reaches an Engine over the network; what an answer means is probe.ts and key_rotation.ts. */
 
 /** A health or activity answer is a few hundred bytes; whoever sends more is not an Engine. */
 const MAX_ANSWER_BYTES = 64 * 1024;
 
 /**
- * One GET. `body` is null where it is no JSON, or too long; a string says why there is no answer within
- * `timeout_ms`. Throws the reason of `signal`.
+ * One GET, or with `sent` one POST of it as JSON. `body` is null where it is no JSON, or too long; a string says why
+ * there is no answer within `timeout_ms`. Throws the reason of `signal`.
  */
 export type Ask = (
   url: string,
   headers: Record<string, string>,
   timeout_ms: number,
   signal: AbortSignal,
+  sent?: object,
 ) => Promise<{ status: number; body: unknown } | string>;
 
-export const askOverHttp: Ask = async (url, headers, timeout_ms, signal) => {
+export const askOverHttp: Ask = async (url, headers, timeout_ms, signal, sent) => {
   try {
     const response = await fetch(url, {
-      headers,
+      ...(sent === undefined
+        ? { headers }
+        : {
+            method: 'POST',
+            headers: { ...headers, 'Content-Type': 'application/json' },
+            body: JSON.stringify(sent),
+          }),
       redirect: 'error',
       signal: AbortSignal.any([signal, AbortSignal.timeout(timeout_ms)]),
     });

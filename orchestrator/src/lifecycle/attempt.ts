@@ -14,8 +14,9 @@ import type { RestartPolicy } from '../config.ts';
 import { OrchestratorError } from '../errors.ts';
 import type { HitFailpoint } from '../failpoints.ts';
 import type { Log } from '../observe/log.ts';
+import { swapKey } from '../registry/engine_keys.ts';
 import { deleteEngine, type EngineRow, engineById, lockEngine, updateEngine } from '../registry/engines.ts';
-import { noteUp } from '../registry/health.ts';
+import { noteUp, probeSoon } from '../registry/health.ts';
 import { type Claim, endOperation, noteStep, type OperationRow } from '../registry/operations.ts';
 import { releasePort } from '../registry/ports.ts';
 import { lookAgain, noteAsleep } from '../registry/sleep.ts';
@@ -190,9 +191,13 @@ async function end(
       await releasePort(sql, engine_id);
     } else if (success === 'sleeping') {
       await noteAsleep(sql, engine_id);
-    } else {
+    } else if (success !== undefined) {
       await updateEngine(sql, engine_id, { status: success, failure_reason: null });
     }
+    // A rotation that was left unclear is known by now, or, if it was this one that failed, soon.
+    const { key_hash } = evidence;
+    const swapped = error === null && key_hash !== undefined && (await swapKey(sql, engine_id, key_hash));
+    if (kind === 'rotate-key' && error !== null) await probeSoon(sql, engine_id);
     // Awake again, whichever way: the look that was planned for a sleeper may be an hour away.
     if ((error === null ? success : failure) === 'running') await lookAgain(sql, engine_id, 0);
     await appendAudit(sql, {
@@ -210,10 +215,21 @@ async function end(
         boot_duration_ms,
         retained_until: retained_until?.toISOString(),
         purged: kind === 'purge' || undefined,
+        old_key_valid_until: evidence.old_key_valid_until,
         error: error === null ? undefined : { code: error.code, message: error.message },
       },
       duration_ms,
     });
+    if (swapped && boots(kind)) {
+      await appendAudit(sql, {
+        product_id: claim.product_id,
+        user_id: claim.user_id,
+        engine_id,
+        action: 'rotate_key',
+        actor: 'system',
+        metadata: { operation_id: claim.id, found_by: kind, epoch: claim.epoch },
+      });
+    }
     // A boot that failed is tried again after a while, also the first one (O9).
     const turned_ill = evidence.gone === true;
     if (error !== null && (boots(kind) || turned_ill)) {

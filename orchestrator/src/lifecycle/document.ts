@@ -45,11 +45,11 @@ function diagram(): string {
     for (const state of from) {
       // Who is there already, and is taken up again, draws no arrow to itself.
       if (during !== undefined && state !== during) draw(state, during, kind);
-      if (during === undefined) draw(state, success, kind);
+      if (during === undefined && success !== undefined) draw(state, success, kind);
       if (during === undefined && failure !== undefined && failure !== state)
         draw(state, failure, `${kind} fails`);
     }
-    if (during !== undefined) draw(during, success, `${kind} done`);
+    if (during !== undefined && success !== undefined) draw(during, success, `${kind} done`);
     if (during !== undefined && failure !== undefined) draw(during, failure, `${kind} fails`);
   }
   draw('running', 'failed', 'ill, or gone');
@@ -75,7 +75,7 @@ function operations(): string {
       code(kind),
       from.map((state) => (state === null ? 'no engine' : code(state))).join(', '),
       during === undefined ? 'as before' : code(during),
-      success === null ? 'no engine' : code(success),
+      success === undefined ? 'as before' : success === null ? 'no engine' : code(success),
       failure === undefined ? 'as before' : code(failure),
       warm_steps === undefined
         ? inOrder

@@ -44,6 +44,8 @@ export type Step =
   | 'confirm_idle'
   /** Let the process stand still, in memory. */
   | 'freeze'
+  /** Tell the running Engine the hash of its next key, until it is known to have it. */
+  | 'rotate_key'
   /** End the process and remove all it kept. */
   | 'remove';
 
@@ -57,6 +59,8 @@ export type Cause = 'product' | 'admit' | 'reconcile' | 'idle' | 'retention' | '
 const STOP_DEADLINE_S = 45;
 /** Longest removal: a stop, and deleting the folder. */
 const REMOVE_DEADLINE_S = 90;
+/** An Engine that has not written down a hash by then stands still; its caller is better off knowing. */
+const ROTATE_DEADLINE_S = 30;
 
 type Steps = readonly [Step, ...Step[]];
 
@@ -88,8 +92,8 @@ type Operation = {
   from: readonly (EngineStatus | null)[];
   /** State while it is under way; absent: the state stays. */
   during?: EngineStatus;
-  /** State after success; null: the row is gone. */
-  success: EngineStatus | null;
+  /** State after success; null: the row is gone; absent: the state stays. */
+  success?: EngineStatus | null;
   /** State after failure; absent: the state stays. */
   failure?: EngineStatus;
   /** The same for all, or by the depth of sleep that it leads to or out of. */
@@ -206,6 +210,17 @@ export const OPERATIONS: Record<OperationKind, Operation> = {
     refusal: 'ENGINE_NOT_FOUND',
     audit: { success: 'destroy', failure: 'destroy' },
   },
+  // The engine serves all the while; an admit does not wait for it.
+  'rotate-key': {
+    from: ['running'],
+    // Where the process is there; without it the engine has failed.
+    failure: 'running',
+    steps: ['rotate_key'],
+    deadline: ROTATE_DEADLINE_S,
+    causes: ['product'],
+    refusal: 'ENGINE_NOT_RUNNING',
+    audit: { success: 'rotate_key', failure: 'rotate_key' },
+  },
 };
 
 /** Operations on a tombstone; to all others it is no engine. */
@@ -248,7 +263,9 @@ export function decide<T extends { kind: OperationKind }>(
 ): { verdict: 'begin' } | { verdict: 'join'; operation: T } | { verdict: 'refuse'; code: ErrorCode } {
   const wanted = OPERATIONS[kind];
   if (underWay !== null) {
-    return OPERATIONS[underWay.kind].success === wanted.success
+    const { success } = OPERATIONS[underWay.kind];
+    const sameEnd = underWay.kind === kind || (success !== undefined && success === wanted.success);
+    return sameEnd
       ? { verdict: 'join', operation: underWay }
       : { verdict: 'refuse', code: 'OPERATION_IN_PROGRESS' };
   }

@@ -1,13 +1,16 @@
 import { hashKey, newEngineKey } from '../keys/formats.ts';
 import type { MasterKeys } from '../keys/master.ts';
+import type { KeptKey } from '../registry/engine_keys.ts';
 import type { NewEngine } from '../registry/engines.ts';
 
-/** An engine that does not exist yet, with a key of its own, which is kept sealed only. Bap-engine §5.4, "Provision". */
-export function newEngine(master_keys: MasterKeys, engine_version: string): NewEngine {
+/** A key for an engine, as it is kept: sealed only. */
+export function newKey(master_keys: MasterKeys): KeptKey {
   const api_key = newEngineKey();
-  return {
-    engine_version,
-    key_hash: hashKey(api_key),
-    engine_key_enc: master_keys.seal(api_key),
-  };
+  return { key_hash: hashKey(api_key), engine_key_enc: master_keys.seal(api_key) };
 }
+
+/** An engine that does not exist yet, with a key of its own. Bap-engine §5.4, "Provision". */
+export const newEngine = (master_keys: MasterKeys, engine_version: string): NewEngine => ({
+  engine_version,
+  ...newKey(master_keys),
+});

@@ -17,6 +17,7 @@ import { OrchestratorError } from '../errors.ts';
 import type { HitFailpoint } from '../failpoints.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Db, Sql } from '../registry/db.ts';
+import { keepNextKey } from '../registry/engine_keys.ts';
 import {
   type EngineRow,
   insertEngine,
@@ -36,7 +37,7 @@ import type { ProductRow } from '../registry/products.ts';
 import { expiredTombstones, expireTombstones, raiseTombstone } from '../registry/tombstones.ts';
 import { claimWarmEngine } from '../registry/warm_pool.ts';
 import { actsOnTombstones, type Change, decide, isDeeper, OPERATIONS, stepsOf } from './machine.ts';
-import { newEngine } from './new_engine.ts';
+import { newEngine, newKey } from './new_engine.ts';
 import { isThere } from './presence.ts';
 import { countBeginning, type FailureEvidence, failRunning } from './restarts.ts';
 import type { Runner } from './runner.ts';
@@ -301,6 +302,7 @@ export function openLifecycle(deps: {
     const { during, audit } = OPERATIONS[kind];
     if (during !== undefined) await updateEngine(sql, engine.id, { status: during });
     await countBeginning(sql, kind, engine.id);
+    if (kind === 'rotate-key') await keepNextKey(sql, engine.id, newKey(deps.master_keys));
     const operation = await insertOperation(sql, {
       engine_id: engine.id,
       product_id: engine.product_id,

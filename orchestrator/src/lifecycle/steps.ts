@@ -12,6 +12,7 @@ import type { EngineRow } from '../registry/engines.ts';
 import { claimPort, type PortRange, setPortAside } from '../registry/ports.ts';
 import type { Ask } from './ask.ts';
 import type { Clock } from './clock.ts';
+import { keyEnvironment, keysOf, tellNextKey } from './key_rotation.ts';
 import type { Step } from './machine.ts';
 import { probe } from './probe.ts';
 import { confirmIdle, ProcessGone } from './sleep.ts';
@@ -30,6 +31,8 @@ export type StepDeps = {
   /** What engines get beside the contract's own variables. */
   engine_environment: Record<string, string>;
   ports: PortRange;
+  /** How long a replaced key stays good, seconds. */
+  rotate_overlap_s: number;
 };
 
 /** One take-up of an operation. `evidence` is filled by the steps and kept with the operation. */
@@ -47,6 +50,10 @@ export type StepContext = {
     exit?: Omit<EngineExitReport, 'last_words'>;
     /** A sleep found no process. */
     gone?: boolean;
+    /** Of the key by which the Engine was found to open. */
+    key_hash?: string;
+    /** A rotation: until when the old key works, ISO 8601. */
+    old_key_valid_until?: string;
   };
 };
 
@@ -69,7 +76,7 @@ export async function perform(step: Step, deps: StepDeps, context: StepContext):
         epoch,
         port: evidence.port ?? null,
         image: engine.engine_version,
-        environment: { ...deps.engine_environment, ENGINE_KEY_HASH: engine.key_hash },
+        environment: { ...deps.engine_environment, ...keyEnvironment(engine, deps.rotate_overlap_s) },
       };
       const endpoint = await backend.create(spec, context.signal);
       evidence.url = endpoint.url;
@@ -87,6 +94,13 @@ export async function perform(step: Step, deps: StepDeps, context: StepContext):
     case 'freeze':
       if (!(await backend.freeze(engine.id, { epoch }))) throw new ProcessGone();
       return;
+    case 'rotate_key': {
+      const rotated = await tellNextKey(deps, engine, context.signal, (seen) => {
+        evidence.last_probe = seen;
+      });
+      Object.assign(evidence, rotated);
+      return;
+    }
     case 'remove':
       return await backend.destroy(engine.id, { epoch });
   }
@@ -96,9 +110,15 @@ async function awaitHealth(deps: StepDeps, context: StepContext): Promise<void> 
   const { engine, evidence } = context;
   const url = evidence.url ?? engine.url;
   if (url === null) throw new TypeError('await_health comes after create, or on an engine that has run');
-  const api_key = deps.master_keys.open(engine.engine_key_enc);
+  const keys = keysOf(engine, deps.master_keys);
   for (;;) {
-    const seen = await probe(deps.ask, url, api_key, context.signal);
+    let seen: string | null = null;
+    for (const { key_hash, api_key } of keys) {
+      seen = await probe(deps.ask, url, api_key, context.signal);
+      if (seen !== null) continue;
+      evidence.key_hash = key_hash;
+      break;
+    }
     // Also after a good answer: a process that ended meanwhile cannot have given it.
     const presence = await deps.backend.is_running(engine.id);
     if (presence.state === 'absent') {

@@ -23,6 +23,9 @@ export type EngineRow = {
   engine_version: string;
   key_hash: string;
   engine_key_enc: string;
+  /** The same of the key that it is being rotated to, until it is known that the Engine has it. */
+  next_key_hash: string | null;
+  next_key_enc: string | null;
   epoch: number;
   boot_duration_ms: number | null;
   failure_reason: string | null;

@@ -88,6 +88,11 @@ export async function noteUp(sql: Sql, id: string): Promise<void> {
   );
 }
 
+/** Has a running engine probed at once. */
+export async function probeSoon(sql: Sql, id: string): Promise<void> {
+  await sql.query('UPDATE engines SET next_probe_at = now() WHERE id = $1', [id]);
+}
+
 /**
  * Notes for an engine that has failed that it is restarted after some `restart_in_s`, or, where that is null,
  * not by itself. `turned_ill`: it was well a moment ago, which the breaker counts (O11).

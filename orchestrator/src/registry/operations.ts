@@ -12,7 +12,8 @@ export type OperationKind =
   | 'destroy'
   | 'retire'
   | 'restore'
-  | 'purge';
+  | 'purge'
+  | 'rotate-key';
 
 /** One lifecycle change of one engine; unfinished while `outcome` is null. Bap-engine §10, O21. */
 export type OperationRow = {

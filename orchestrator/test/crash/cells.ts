@@ -114,6 +114,14 @@ export const SCENARIOS: readonly Scenario[] = [
     request: restore,
     end: running,
   },
+  {
+    name: 'rotate-key',
+    kind: 'rotate-key',
+    depth: null,
+    before: [provision],
+    request: post('/engines/ada/rotate-key'),
+    end: running,
+  },
   { name: 'purge', kind: 'purge', depth: null, before: [provision, retire], request: erase, end: null },
 ];
 

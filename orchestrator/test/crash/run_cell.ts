@@ -65,6 +65,12 @@ export async function runCell({ scenario, point }: Cell): Promise<number | null>
   expect(operations, 'the repeated request began nothing').toHaveLength(1);
   if (operation !== undefined) expect(operations[0]?.id).toBe(operation.id);
   await checkEnd(db, env, scenario, operations[0]);
+  if (scenario.end?.status === 'running') {
+    const { body: engine } = await next.call('GET', '/engines/ada', { key });
+    const headers = { 'X-Engine-Key': engine.api_key };
+    const activity = await fetch(`${engine.url}/activity`, { headers });
+    expect(activity.status, 'the registry knows the key').toBe(200);
+  }
   return settled_ms;
 }
 

@@ -10,6 +10,7 @@ const SLICE = [
   cell('stop', 'stop.terminated'),
   cell('doze', 'freeze.after'),
   cell('destroy', 'remove.marked'),
+  cell('rotate-key', 'rotate_key.after'),
 ];
 
 describe('an orchestrator killed in the middle', () => {

@@ -1,11 +1,11 @@
 /**
  * A small program that keeps the Engine's contract as far as the orchestrator sees it: `/health`,
- * `/activity`, SIGTERM, exit codes. How it behaves stands in `stand_in.json` of the data folder, read anew
+ * `/activity`, key rotation, SIGTERM, exit codes. How it behaves stands in `stand_in.json` of the data folder, read anew
  * for each question, so that a test decides what happens next instead of waiting for it.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { Activity } from '@september/contract';
 
@@ -27,6 +27,21 @@ export type StandInBehaviour = {
   last_act?: boolean;
   /** What `/activity` says where it differs from an engine that was used just now; `null`: an error. */
   activity?: Partial<Activity> | null;
+  /**
+   * What comes of the first, second, … request to rotate the key that a process gets; of later ones what should.
+   * `lost`: done, not answered. `deaf`: neither. `refused`, `rubbish`: answered so, not done. `dies`: done, then ends.
+   */
+  rotate?: ('well' | 'lost' | 'deaf' | 'refused' | 'rubbish' | 'dies')[];
+};
+
+/** `keys.json`, the brain's part of it: the hashes that open this engine (E12), and all it was ever told. */
+export type StandInKeys = {
+  boot: string;
+  current: string;
+  old: string | null;
+  /** Milliseconds since 1970. */
+  old_until: number;
+  told: string[];
 };
 
 const behaviour = (): StandInBehaviour => {
@@ -50,6 +65,34 @@ process.on('SIGTERM', () => {
   if (!behaviour().stubborn) process.exit(0);
 });
 
+const KEYS = 'keys.json';
+const boot = process.env.ENGINE_KEY_HASH ?? '';
+let keys = loadKeys();
+const bootOverlap_s = Number(process.env.BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS ?? 0);
+saveKeys({ ...(keys.boot === boot ? keys : rotated(boot, bootOverlap_s)), boot });
+
+function loadKeys(): StandInKeys {
+  try {
+    return JSON.parse(readFileSync(KEYS, 'utf8'));
+  } catch {
+    return { boot, current: boot, old: null, old_until: 0, told: [] };
+  }
+}
+
+function saveKeys(next: StandInKeys) {
+  writeFileSync(KEYS, JSON.stringify(next));
+  keys = next;
+}
+
+function rotated(hash: string, overlap_s: number): StandInKeys {
+  if (hash === keys.current) return keys;
+  return { ...keys, current: hash, old: keys.current, old_until: Date.now() + overlap_s * 1000 };
+}
+
+const opens = (hash: string) => hash === keys.current || (hash === keys.old && Date.now() < keys.old_until);
+
+let rotations = 0;
+
 const server = createServer((request, response) => {
   const answer = (status: number, body: unknown) => {
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
@@ -62,7 +105,7 @@ const server = createServer((request, response) => {
       uptime_seconds: process.uptime(),
       subsystems: { database: 'ok', llm_provider: 'ok', asset_directory: 'disabled', ...subsystems },
     });
-  } else if (createHash('sha256').update(key).digest('hex') !== process.env.ENGINE_KEY_HASH) {
+  } else if (!opens(createHash('sha256').update(key).digest('hex'))) {
     answer(401, { error: 'INVALID_KEY', message: 'wrong key' });
   } else if (request.url === '/activity') {
     const { activity = {} } = behaviour();
@@ -73,6 +116,24 @@ const server = createServer((request, response) => {
       last_activity_at: new Date().toISOString(),
       busy_until: null,
       ...activity,
+    });
+  } else if (request.url === '/admin/rotate-key') {
+    const mode = behaviour().rotate?.[rotations] ?? 'well';
+    rotations += 1;
+    let body = '';
+    request.on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      const { key_hash, min_overlap_s } = JSON.parse(body);
+      if (mode === 'refused') return answer(500, { error: 'INTERNAL_ERROR', message: 'no' });
+      if (mode === 'rubbish') return answer(200, { hello: 'world' });
+      if (mode === 'deaf') return request.socket.destroy();
+      saveKeys({ ...rotated(key_hash, min_overlap_s), told: [...keys.told, key_hash] });
+      if (mode === 'dies') process.exit(1);
+      if (mode === 'lost') return request.socket.destroy();
+      const old_key_valid_until = new Date(keys.old_until).toISOString();
+      answer(200, { status: 'rotated', old_key_valid_until, old_key_purged_at: old_key_valid_until });
     });
   } else {
     answer(200, { pid: process.pid, child, env: process.env });
