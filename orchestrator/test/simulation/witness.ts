@@ -16,7 +16,6 @@ export type Rule =
   | 'freedom'
   | 'one outcome'
   | 'quota'
-  | 'ports'
   | 'epochs'
   | 'single flight'
   | 'idle'
