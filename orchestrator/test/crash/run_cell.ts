@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
+import { verifyAudit } from '../../src/audit/verify.ts';
 import { findByArgument } from '../../src/backends/process.ts';
 import { type Db, openDb } from '../../src/registry/db.ts';
 import type { EngineRow } from '../../src/registry/engines.ts';
@@ -107,6 +108,8 @@ async function checkEnd(
     [operation.id],
   );
   expect(audit, 'its end is audited, once').toEqual([{ outcome: 'succeeded' }]);
+
+  expect((await verifyAudit(db)).broken, 'no row of the audit log is missing').toEqual([]);
 
   const { engine_id } = operation;
   const [row] = await db.query<EngineRow>('SELECT * FROM engines WHERE id = $1', [engine_id]);
