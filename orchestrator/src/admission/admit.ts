@@ -10,13 +10,12 @@ import { appendAudit } from '../audit/append.ts';
 import { OrchestratorError } from '../errors.ts';
 import { OPERATIONS } from '../lifecycle/machine.ts';
 import type { Lifecycle } from '../lifecycle/operations.ts';
+import { type AdmitEngine, type AdmitLook, lookAgain } from '../registry/admit.ts';
 import type { Db } from '../registry/db.ts';
-import { type EngineAndOperation, engineOf, type LiveEngine } from '../registry/engines.ts';
+import { type EngineAndOperation, engineOf } from '../registry/engines.ts';
 import type { OnceRequest } from '../registry/idempotency.ts';
 import type { OperationRow } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
-import { takeAdmit } from '../registry/rate_limit.ts';
-import { engineForAdmit } from '../registry/sleep.ts';
 import { checkAutoProvision, checkProduct, checkVersion, enforce } from './policy.ts';
 
 /** Each round ends in an answer unless somebody else changed the engine in between; so often nobody does. */
@@ -32,7 +31,7 @@ export type DenyReason =
   | 'engine_destroying';
 
 /** `engine` is always `running`. */
-export type Admission = { admitted: true; engine: LiveEngine } | { admitted: false; reason: DenyReason };
+export type Admission = { admitted: true; engine: AdmitEngine } | { admitted: false; reason: DenyReason };
 
 export type AdmissionDeps = {
   db: Db;
@@ -42,19 +41,24 @@ export type AdmissionDeps = {
 };
 
 /**
- * Admits a user. Throws `RATE_LIMITED`, `POLICY_DENIED`, `QUOTA_EXCEEDED`, or the error of the operation it
- * began or joined.
+ * Admits a user. `first` is what the registry said when it counted this admit (registry/admit.ts). Throws
+ * `RATE_LIMITED`, `POLICY_DENIED`, `QUOTA_EXCEEDED`, or the error of the operation it began or joined.
  */
 export async function admit(
   deps: AdmissionDeps,
-  product: ProductRow,
+  first: AdmitLook,
   user_id: string,
   flags: AdmitFlags,
 ): Promise<Admission> {
-  await enforceRateLimit(deps.db, product);
+  const { product, wait_s } = first;
+  if (wait_s > 0) {
+    throw new OrchestratorError('RATE_LIMITED', `Rate limit exceeded. Retry in ${wait_s} seconds.`, {
+      retry_after_s: wait_s,
+    });
+  }
   try {
     enforce(checkProduct(product.policy));
-    const admission = await admitInRounds(deps, product, user_id, flags);
+    const admission = await admitInRounds(deps, first, user_id, flags);
     if (!admission.admitted) await auditDenial(deps.db, product, user_id, admission.reason);
     return admission;
   } catch (error) {
@@ -78,7 +82,7 @@ export async function provision(
 }
 
 type Verdict =
-  | { do: 'admit'; engine: LiveEngine }
+  | { do: 'admit'; engine: AdmitEngine }
   | { do: 'deny'; reason: DenyReason }
   | { do: 'join'; operation_id: string }
   /** It is falling asleep; how that ends is not this caller's business, only that it has. */
@@ -87,7 +91,7 @@ type Verdict =
   | { do: 'change'; kind: 'wake' | 'restart'; engine_id: string };
 
 /** The table of bap-engine §2.3, with O6. */
-export function judge(found: EngineAndOperation | null, flags: AdmitFlags): Verdict {
+export function judge(found: EngineAndOperation<AdmitEngine> | null, flags: AdmitFlags): Verdict {
   if (found === null) {
     return flags.auto_provision ? { do: 'provision' } : { do: 'deny', reason: 'engine_not_found' };
   }
@@ -130,13 +134,14 @@ export function judge(found: EngineAndOperation | null, flags: AdmitFlags): Verd
 
 async function admitInRounds(
   deps: AdmissionDeps,
-  product: ProductRow,
+  first: AdmitLook,
   user_id: string,
   flags: AdmitFlags,
 ): Promise<Admission> {
   const { db, lifecycle, default_version } = deps;
+  const { product } = first;
   for (let round = 1; round <= MAX_ROUNDS; round += 1) {
-    const found = await engineForAdmit(db, product.id, user_id);
+    const found = round === 1 ? first.found : await lookAgain(db, product.id, user_id);
     const verdict = judge(found, flags);
     try {
       switch (verdict.do) {
@@ -187,17 +192,6 @@ function lostRace(error: unknown): boolean {
 function unlessNotReady(error: unknown): void {
   if (error instanceof OrchestratorError && error.code !== 'NOT_READY') return;
   throw error;
-}
-
-async function enforceRateLimit(db: Db, product: ProductRow): Promise<void> {
-  const { rate_limit_rpm } = product.policy;
-  if (rate_limit_rpm === undefined) return;
-  const retry_after_s = await takeAdmit(db, product.id, rate_limit_rpm);
-  if (retry_after_s > 0) {
-    throw new OrchestratorError('RATE_LIMITED', `Rate limit exceeded. Retry in ${retry_after_s} seconds.`, {
-      retry_after_s,
-    });
-  }
 }
 
 /**

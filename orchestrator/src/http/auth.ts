@@ -11,7 +11,7 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { OrchestratorError } from '../errors.ts';
 import { hashKey, sameHash } from '../keys/formats.ts';
 import type { Db } from '../registry/db.ts';
-import { productById, productByKeyHash } from '../registry/products.ts';
+import { type ProductRow, productById, productByKeyHash } from '../registry/products.ts';
 import type { Env } from './context.ts';
 import { invalid } from './errors.ts';
 
@@ -19,6 +19,9 @@ import { invalid } from './errors.ts';
 const OPEN_PATHS = ['/health', '/docs', '/openapi.json'];
 /** These, and everything below, are the operators'. */
 const ADMIN_PATHS = ['/products', '/metrics/prometheus'];
+
+/** Finds its product by the key itself, together with all else it needs (registry/admit.ts). */
+const ADMIT_PATH = /^\/engines\/[^/]+\/admit$/;
 
 /** How the OpenAPI document names the two keys. */
 export const PLATFORM_KEY = [{ platformKey: [] }];
@@ -58,21 +61,33 @@ export function requireKey(deps: { db: Db; admin_key: string }): MiddlewareHandl
       c.set('slice', adminOnly ? null : await sliceAskedFor(c, deps.db));
       return await next();
     }
-    const key = c.req.header('X-Platform-Key');
-    const hash = key === undefined ? null : hashKey(key);
-    const product = hash === null ? null : await productByKeyHash(deps.db, hash);
-    if (hash === null || product === null || !sameHash(product.api_key_hash, hash)) {
-      throw new OrchestratorError('INVALID_PLATFORM_KEY', 'X-Platform-Key is missing or unknown.');
+    const hash = hashKey(c.req.header('X-Platform-Key') ?? '');
+    if (c.req.method === 'POST' && ADMIT_PATH.test(path)) {
+      c.set('key_hash', hash);
+      await next();
+      // Refused before it came to its look; whoever has no good key is told nothing else.
+      if (c.res.status === 400) acceptProduct(c, await productByKeyHash(deps.db, hash), hash);
+      return;
     }
+    const product = acceptProduct(c, await productByKeyHash(deps.db, hash), hash);
     if (reads && c.req.queries('product_id')?.some((id) => id !== product.id)) {
       throw invalid([{ path: 'query.product_id', message: 'is not the product of this key' }]);
     }
-    c.set('operator', false);
-    c.set('product', product);
-    c.set('slice', product.id);
     await next();
   };
 }
+
+/** Lets the caller in as this product; throws `INVALID_PLATFORM_KEY` unless the key with this hash is its. */
+export function acceptProduct(c: Context<Env>, product: ProductRow | null, hash: string): ProductRow {
+  if (product === null || !sameHash(product.api_key_hash, hash)) throw unknownKey();
+  c.set('operator', false);
+  c.set('product', product);
+  c.set('slice', product.id);
+  return product;
+}
+
+export const unknownKey = () =>
+  new OrchestratorError('INVALID_PLATFORM_KEY', 'X-Platform-Key is missing or unknown.');
 
 /** The product whose user the path names. */
 export function productOfUser(c: Context<Env>): string {

@@ -19,8 +19,10 @@ export type HttpDeps = AdmissionDeps & {
 };
 
 /**
+/**
  * What a request carries: its id from the first moment; from the key check on whether an operator calls, else the
- * calling product; and `slice`: whose rows may be seen, a product's id, or null for everybody's.
+ * calling product; and `slice`: whose rows may be seen, a product's id, or null for everybody's. An admit carries
+ * the hash of its key instead, which it checks itself.
  */
 export type Env = {
   Bindings: HttpBindings;
@@ -29,6 +31,7 @@ export type Env = {
     operator: boolean;
     product: ProductRow;
     slice: ProductRow['id'] | null;
+    key_hash: string;
   };
 };
 

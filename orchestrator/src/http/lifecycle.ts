@@ -4,14 +4,32 @@ import { admit, provision } from '../admission/admit.ts';
 import { retention } from '../admission/policy.ts';
 import { restore } from '../admission/restore.ts';
 import { OrchestratorError } from '../errors.ts';
+import { countAndLook } from '../registry/admit.ts';
 import { engineById, engineOf, isLive, type LiveEngine } from '../registry/engines.ts';
 import type { OnceRequest } from '../registry/idempotency.ts';
 import type { OperationRow } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
-import { OfUsersProduct, PLATFORM_KEY, PLATFORM_OR_ADMIN_KEY, productOfUser } from './auth.ts';
+import {
+  acceptProduct,
+  OfUsersProduct,
+  PLATFORM_KEY,
+  PLATFORM_OR_ADMIN_KEY,
+  productOfUser,
+  unknownKey,
+} from './auth.ts';
 import type { App, Env, HttpDeps } from './context.ts';
 import { accepted, IdempotencyKey, onceOf, viewOperation, Wait } from './operations.ts';
-import { answers, body, EngineSummary, EngineView, summarize, Text, UserId, UserPath } from './schemas.ts';
+import {
+  answers,
+  body,
+  EngineSummary,
+  EngineView,
+  type ShownEngine,
+  summarize,
+  Text,
+  UserId,
+  UserPath,
+} from './schemas.ts';
 
 const BOOT_ERRORS = [
   'INVALID_PLATFORM_KEY',
@@ -224,7 +242,7 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
   }
 
   /** The engine with its key, opened for this answer only (O2). */
-  const view = (engine: LiveEngine) => ({
+  const view = (engine: ShownEngine & Pick<LiveEngine, 'engine_key_enc'>) => ({
     ...summarize(engine),
     api_key: master_keys.open(engine.engine_key_enc),
   });
@@ -289,7 +307,11 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
 
   app.openapi(admitRoute, async (c) => {
     const { user_id } = c.req.valid('param');
-    const admission = await admit(deps, c.var.product, user_id, c.req.valid('json'));
+    const { key_hash } = c.var;
+    const first = await countAndLook(db, key_hash, user_id);
+    if (first === null) throw unknownKey();
+    acceptProduct(c, first.product, key_hash);
+    const admission = await admit(deps, first, user_id, c.req.valid('json'));
     return admission.admitted
       ? c.json({ admitted: true as const, engine: view(admission.engine) }, 200)
       : c.json({ admitted: false as const, engine: null, reason: admission.reason }, 200);

@@ -64,7 +64,13 @@ export const EngineView = EngineSummary.extend({
   api_key: z.string().describe('For `X-Engine-Key` on calls to the Engine. Do not store it.'),
 }).openapi('Engine');
 
-export function summarize(engine: LiveEngine): z.infer<typeof EngineSummary> {
+/** What is shown of an engine. */
+export type ShownEngine = Pick<
+  LiveEngine,
+  'id' | 'user_id' | 'status' | 'url' | 'sleep_depth' | 'engine_version' | 'created_at' | 'last_health_at'
+>;
+
+export function summarize(engine: ShownEngine): z.infer<typeof EngineSummary> {
   return {
     engine_id: engine.id,
     user_id: engine.user_id,

@@ -38,7 +38,7 @@ import { expiredTombstones, expireTombstones, raiseTombstone } from '../registry
 import { claimWarmEngine } from '../registry/warm_pool.ts';
 import { actsOnTombstones, type Change, decide, isDeeper, OPERATIONS, stepsOf } from './machine.ts';
 import { newEngine, newKey } from './new_engine.ts';
-import { isThere } from './presence.ts';
+import { type ClaimedToRun, isThere } from './presence.ts';
 import { countBeginning, type FailureEvidence, failRunning } from './restarts.ts';
 import type { Runner } from './runner.ts';
 
@@ -107,7 +107,7 @@ export type Lifecycle = {
    * Whether a `running` engine may be handed out. False when it turns out to be gone; it is `failed` then.
    * Where that cannot be found out it counts as there (O12).
    */
-  isThere(engine: EngineRow): Promise<boolean>;
+  isThere(engine: ClaimedToRun): Promise<boolean>;
   /** Begins what `work` says in one transaction, for the warm pool (warm_pool.ts). */
   tendPool(work: (sql: Sql, begin: BeginInPool) => Promise<void>): Promise<void>;
   /** What the backend says of the engine's process, now. */

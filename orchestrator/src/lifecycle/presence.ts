@@ -16,8 +16,10 @@ export type PresenceDeps = {
   fail(engine_id: string, epoch: number, reason: string, evidence: FailureEvidence): Promise<boolean>;
 };
 
+export type ClaimedToRun = Pick<EngineRow, 'id' | 'epoch' | 'last_health_at'>;
+
 /** False when the engine is gone; the registry knows it then. Where that is unknown it counts as there. */
-export async function isThere(deps: PresenceDeps, engine: EngineRow): Promise<boolean> {
+export async function isThere(deps: PresenceDeps, engine: ClaimedToRun): Promise<boolean> {
   if (engine.last_health_at !== null && engine.last_health_at >= deps.since) return true;
   const presence = await deps.backend.is_running(engine.id);
   if (presence.state !== 'absent') return true;

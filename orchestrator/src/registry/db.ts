@@ -26,7 +26,11 @@ const AWAY_CLASSES = ['08', '53', '57'];
 
 /** Where statements run: on any connection of the pool, or inside one transaction. */
 export type Sql = {
-  /** Runs one statement and gives its rows; the caller names their type beside the SQL. */
+  /**
+   * Runs one statement and gives its rows; the caller names their type beside the SQL. With values it is prepared
+   * once per connection and planned a few times, not for each call, which is most of what a small statement takes;
+   * so texts are fixed, or vary within bounds, and values never stand in them.
+   */
   query<Row = never>(text: string, values?: unknown[]): Promise<Row[]>;
 };
 
@@ -68,11 +72,21 @@ export function openDb(url: string, onIdleError: (error: Error) => void): Db {
     }
   }
 
+  /** By text. A connection that has prepared a statement knows it by its name. */
+  const names = new Map<string, string>();
+  function nameOf(text: string): string {
+    const name = names.get(text) ?? `s${names.size}`;
+    names.set(text, name);
+    return name;
+  }
+
   const on = (client: pg.PoolClient): Sql => ({
     query: async <Row>(text: string, values?: unknown[]) => {
       try {
-        return (await client.query<Row & pg.QueryResultRow>(text, values)).rows;
+        const statement = values === undefined ? { text } : { text, values, name: nameOf(text) };
+        return (await client.query<Row & pg.QueryResultRow>(statement)).rows;
       } catch (error) {
+        if (isOutdated(error)) throw away(error);
         if (error instanceof pg.DatabaseError && !AWAY_CLASSES.includes(error.code?.slice(0, 2) ?? '')) {
           throw error;
         }
@@ -82,7 +96,16 @@ export function openDb(url: string, onIdleError: (error: Error) => void): Db {
   });
 
   return {
-    query: (text, values) => withClient((client) => on(client).query(text, values)),
+    async query(text, values) {
+      for (;;) {
+        try {
+          return await withClient((client) => on(client).query(text, values));
+        } catch (error) {
+          // Nothing was run. Each time costs an old connection, and a new one is not outdated.
+          if (!(error instanceof OrchestratorError && isOutdated(error.cause))) throw error;
+        }
+      }
+    },
     tx: (work) =>
       withClient(async (client) => {
         const sql = on(client);
@@ -103,6 +126,16 @@ export function openDb(url: string, onIdleError: (error: Error) => void): Db {
 /** Whether `error` is the violation of the named constraint. */
 export function violates(error: unknown, constraint: string): boolean {
   return error instanceof pg.DatabaseError && error.constraint === constraint;
+}
+
+/**
+ * Whether the server refused to run a prepared statement because its tables have other columns by now: another
+ * replica has migrated the database. The connection is of no more use.
+ */
+function isOutdated(error: unknown): boolean {
+  return (
+    error instanceof pg.DatabaseError && error.code === '0A000' && error.routine === 'RevalidateCachedQuery'
+  );
 }
 
 function away(cause: unknown) {

@@ -106,29 +106,38 @@ export async function deleteEngine(sql: Sql, id: string): Promise<void> {
 }
 
 /** What a request needs to know of a user's engine: the row, and the operation under way on it, if any. */
-export type EngineAndOperation = {
-  engine: LiveEngine;
+export type EngineAndOperation<Engine = LiveEngine> = {
+  engine: Engine;
   operation: { id: string; kind: OperationKind } | null;
 };
+
+/** The columns of the operation under way, beside an engine's. */
+export type JoinedOperation = {
+  operation_id: OperationRow['id'] | null;
+  operation_kind: OperationKind | null;
+};
+
+export function withOperation<Engine>(
+  row: Engine & JoinedOperation,
+): EngineAndOperation<Omit<Engine, keyof JoinedOperation>> {
+  const { operation_id, operation_kind, ...engine } = row;
+  const operation =
+    operation_id === null || operation_kind === null ? null : { id: operation_id, kind: operation_kind };
+  return { engine, operation };
+}
 
 export async function engineOf(
   sql: Sql,
   product_id: string,
   user_id: string,
 ): Promise<EngineAndOperation | null> {
-  const [row] = await sql.query<
-    LiveEngine & { operation_id: OperationRow['id'] | null; operation_kind: OperationKind | null }
-  >(
+  const [row] = await sql.query<LiveEngine & JoinedOperation>(
     `SELECT e.*, o.id AS operation_id, o.kind AS operation_kind
        FROM engines e LEFT JOIN operations o ON o.engine_id = e.id AND o.outcome IS NULL
       WHERE e.product_id = $1 AND e.user_id = $2 AND e.tombstone_until IS NULL`,
     [product_id, user_id],
   );
-  if (row === undefined) return null;
-  const { operation_id, operation_kind, ...engine } = row;
-  const operation =
-    operation_id === null || operation_kind === null ? null : { id: operation_id, kind: operation_kind };
-  return { engine, operation };
+  return row === undefined ? null : withOperation(row);
 }
 
 /** Also a tombstone. */

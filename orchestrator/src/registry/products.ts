@@ -27,8 +27,12 @@ export async function insertProduct(sql: Sql, product: Omit<ProductRow, 'id'>): 
   }
 }
 
+/** The product whose platform key has the SHA-256 `$1`. */
+export const PRODUCT_BY_KEY =
+  'SELECT id, slug, display_name, api_key_hash, policy FROM products WHERE api_key_hash = $1';
+
 export async function productByKeyHash(sql: Sql, api_key_hash: string): Promise<ProductRow | null> {
-  const [row] = await sql.query<ProductRow>('SELECT * FROM products WHERE api_key_hash = $1', [api_key_hash]);
+  const [row] = await sql.query<ProductRow>(PRODUCT_BY_KEY, [api_key_hash]);
   return row ?? null;
 }
 

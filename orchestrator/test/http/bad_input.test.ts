@@ -64,6 +64,7 @@ describe('bad input', () => {
     it('with a wrong key, or the key of the other kind', async () => {
       const wrong = { key: `${key}x`, admin: `${ADMIN}x` };
       expectError(await o.call(method, path, { body, ...wrong }), codeFor(who, wrong));
+      expectError(await o.call(method, path, { raw: body && '{broken', ...wrong }), codeFor(who, wrong));
       if (who === 'either') return;
       const other = who === 'admin' ? { key } : { admin: ADMIN };
       expectError(await o.call(method, path, { body, ...other }), codeFor(who));

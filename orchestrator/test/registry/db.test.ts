@@ -58,4 +58,28 @@ describe('the database', () => {
     expect(violates(error, 'positive')).toBe(true);
     expect(await db.query('SELECT * FROM rolled_back')).toEqual([]);
   });
+
+  it('that another replica migrates is asked again on a new connection, and in a transaction is NOT_READY', async () => {
+    const db = openDb(inject('postgresUrl'), () => {});
+    onTestFinished(() => db.end());
+    await db.query('CREATE TABLE widened (a int)');
+    onTestFinished(async () => void (await db.query('DROP TABLE widened')));
+    await db.query('INSERT INTO widened VALUES (1)');
+    const read = 'SELECT * FROM widened WHERE a = $1';
+    const plans = () => Promise.all(Array.from({ length: 8 }, () => db.query(read, [1])));
+    await plans();
+    await db.query('ALTER TABLE widened ADD COLUMN b int DEFAULT 2');
+    expect(await plans()).toEqual(Array(8).fill([{ a: 1, b: 2 }]));
+
+    await db.tx(async (sql) => expect(await sql.query(read, [1])).toHaveLength(1));
+    await db.query('ALTER TABLE widened ADD COLUMN c int DEFAULT 3');
+    const inTransaction = () => db.tx((sql) => sql.query(read, [1]));
+    await until('the outdated connections are gone', () =>
+      inTransaction().catch((error: unknown) => {
+        expect(error).toMatchObject({ code: 'NOT_READY' });
+        return null;
+      }),
+    );
+    expect(await inTransaction()).toEqual([{ a: 1, b: 2, c: 3 }]);
+  });
 });

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { hashKey } from '../../src/keys/formats.ts';
+import { countAndLook, lookAgain } from '../../src/registry/admit.ts';
 import { type Db, openDb, type Sql } from '../../src/registry/db.ts';
 import { engineOf } from '../../src/registry/engines.ts';
 import {
@@ -108,6 +109,8 @@ describe('with 100,000 engines', () => {
     ],
     ['an erasure', 'engines_tombstones', (sql) => expireTombstones(sql, product_id, 'user-1')],
     ['the look at one user', 'engines_user_unique', (sql) => engineOf(sql, product_id, 'user-2')],
+    ['the first look of an admit', 'engines_user_unique', (sql) => countAndLook(sql, hashKey(KEY), 'user-2')],
+    ['its next look', 'engines_user_unique', (sql) => lookAgain(sql, product_id, 'user-2')],
     ['the look at what stands', 'operations_by_engine', (sql) => registered(sql, ids)],
     [
       'the claim of a warm engine',

@@ -1,8 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Db } from '../../src/registry/db.ts';
-import { takeAdmit } from '../../src/registry/rate_limit.ts';
 import { addProduct, createRegistry } from '../support/registry.ts';
+
+/** 0, or after how many whole seconds it is granted; the rule is the function `take_admit` of the migrations. */
+async function takeAdmit(db: Db, product_id: string, rpm: number): Promise<number> {
+  const [row] = await db.query<{ wait_s: number }>('SELECT take_admit($1, $2) AS wait_s', [product_id, rpm]);
+  return Math.ceil(row?.wait_s ?? Number.NaN);
+}
 
 /** Lets time pass: everything that was moves into the past. */
 const pass = (db: Db, seconds: number) =>

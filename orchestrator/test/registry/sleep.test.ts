@@ -1,64 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import type { Db } from '../../src/registry/db.ts';
-import { admittedWithin, claimDueEngines, engineForAdmit, lookAgain } from '../../src/registry/sleep.ts';
-import { addEngine, addProduct, createRegistry } from '../support/registry.ts';
-import { until } from '../support/wait.ts';
-
-async function runningEngine(db: Db, user_id: string, product_id?: string) {
-  const id = product_id ?? (await addProduct(db)).id;
-  const engine = await addEngine(db, id, user_id);
-  if (typeof engine === 'string') throw new Error(engine);
-  await db.query("UPDATE engines SET status = 'running' WHERE id = $1", [engine.id]);
-  return { ...engine, product_id: id };
-}
-
-describe('an admit', () => {
-  it('notes itself on a running engine, once a second at most', async () => {
-    const db = await createRegistry();
-    const engine = await runningEngine(db, 'ada');
-    const admits = await Promise.all(
-      Array.from({ length: 50 }, () => engineForAdmit(db, engine.product_id, 'ada')),
-    );
-    expect(admits.some((admit) => admit?.noted)).toBe(true);
-    expect((await engineForAdmit(db, engine.product_id, 'ada'))?.noted).toBe(true);
-    expect(await admittedWithin(db, engine.id, 1)).toBe(true);
-    await db.query("UPDATE engines SET last_admit_at = now() - interval '10 s'");
-    expect(await admittedWithin(db, engine.id, 10)).toBe(true);
-    expect(await admittedWithin(db, engine.id, 8)).toBe(false);
-  });
-
-  it('is not noted on an engine that is not running, or about to sleep', async () => {
-    const db = await createRegistry();
-    const engine = await runningEngine(db, 'ada');
-    await db.query("UPDATE engines SET sleep_depth = 'doze'");
-    expect(await engineForAdmit(db, engine.product_id, 'ada')).toMatchObject({ noted: false });
-    await db.query("UPDATE engines SET status = 'stopped', sleep_depth = NULL");
-    expect(await engineForAdmit(db, engine.product_id, 'ada')).toMatchObject({ noted: false });
-    expect(await admittedWithin(db, engine.id, 900)).toBe(false);
-    expect(await engineForAdmit(db, engine.product_id, 'bob')).toBeNull();
-  });
-
-  it('waits for a sleep that is just being written down, and is not noted then', async () => {
-    const db = await createRegistry();
-    const engine = await runningEngine(db, 'ada');
-    let admit: ReturnType<typeof engineForAdmit> | undefined;
-    await db.tx(async (sql) => {
-      await sql.query('SELECT 1 FROM engines WHERE id = $1 FOR UPDATE', [engine.id]);
-      admit = engineForAdmit(db, engine.product_id, 'ada');
-      // The admit has read the row as it was before: running, awake.
-      await until('the admit waits', async () => {
-        const waiting = await db.query(
-          "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
-        );
-        return waiting.length > 0;
-      });
-      await sql.query("UPDATE engines SET sleep_depth = 'doze' WHERE id = $1", [engine.id]);
-    });
-    expect((await admit)?.noted).toBe(false);
-    expect(await admittedWithin(db, engine.id, 900)).toBe(false);
-  });
-});
+import { claimDueEngines, lookAgain } from '../../src/registry/sleep.ts';
+import { addProduct, createRegistry, runningEngine } from '../support/registry.ts';
 
 describe('the scan for idle engines', () => {
   it('gives each due engine to one replica, and not again before its time', async () => {

@@ -33,3 +33,12 @@ export const addEngine = (db: Db, product_id: string, user_id: string) =>
     key_hash: 'h',
     engine_key_enc: 'e',
   });
+
+/** Of a product of its own where none is named. */
+export async function runningEngine(db: Db, user_id: string, product_id?: string) {
+  const id = product_id ?? (await addProduct(db)).id;
+  const engine = await addEngine(db, id, user_id);
+  if (typeof engine === 'string') throw new Error(engine);
+  await db.query("UPDATE engines SET status = 'running' WHERE id = $1", [engine.id]);
+  return { ...engine, product_id: id };
+}
