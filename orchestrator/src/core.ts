@@ -7,6 +7,8 @@ import type { Backend } from './backends/contract.ts';
 import type { Config } from './config.ts';
 import { OrchestratorError } from './errors.ts';
 import type { HitFailpoint } from './failpoints.ts';
+import { openFeed } from './fleet/feed.ts';
+import { startPruning } from './fleet/prune.ts';
 import { startHealth } from './health/start.ts';
 import { createApp } from './http/app.ts';
 import type { App } from './http/context.ts';
@@ -73,7 +75,8 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
     await runner.resume();
     const { engine_image: default_version, reconcile_interval_s, warm_pool } = config;
     const { sleep_mode } = sleep;
-    const app = createApp({ ...parts, lifecycle, default_version, admin_key, sleep_mode, health });
+    const feed = openFeed(parts, closing.signal);
+    const app = createApp({ ...parts, feed, lifecycle, default_version, admin_key, sleep_mode, health });
     return {
       app,
       startLoops() {
@@ -82,6 +85,7 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
         const idle = startIdleDetector({ ...parts, lifecycle, sleep }, signal);
         if (idle !== null) background.push(idle.ended);
         background.push(startRetention({ ...parts, lifecycle }, signal).ended);
+        background.push(startPruning(parts, signal).ended);
         background.push(startWarmPool({ ...parts, lifecycle, warm_pool, default_version }, signal).ended);
       },
       release,

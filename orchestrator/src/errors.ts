@@ -111,6 +111,12 @@ export const ERRORS = {
     advice: 'Try again after `Retry-After`. Running engines keep serving.',
     retry_after_s: 2,
   },
+  TOO_MANY_STREAMS: {
+    status: 503,
+    cause: 'As many streams of events are open as one product, or this orchestrator, may have.',
+    advice: 'Close one, or share one among those who listen.',
+    retry_after_s: 5,
+  },
   PORT_EXHAUSTION: {
     status: 503,
     cause: 'No port is free between ORCH_PORT_MIN and ORCH_PORT_MAX.',

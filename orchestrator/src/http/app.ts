@@ -5,6 +5,7 @@ import { emptyBodyMeansDefaults, limitBody } from './body.ts';
 import type { App, Env, HttpDeps } from './context.ts';
 import { docsRoutes } from './docs.ts';
 import { answerError, refuseInvalid } from './errors.ts';
+import { eventRoutes } from './events.ts';
 import { explainRoutes } from './explain.ts';
 import { fleetRoutes } from './fleet.ts';
 import { healthRoutes } from './health.ts';
@@ -32,6 +33,7 @@ export function createApp(deps: HttpDeps): App {
   explainRoutes(app, deps);
   operationRoutes(app, deps);
   fleetRoutes(app, deps);
+  eventRoutes(app, deps);
   docsRoutes(app);
   return app;
 }

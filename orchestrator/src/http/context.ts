@@ -2,6 +2,7 @@ import type { HttpBindings } from '@hono/node-server';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { AdmissionDeps } from '../admission/admit.ts';
 import type { HealthSettings, RestartPolicy } from '../config.ts';
+import type { Feed } from '../fleet/feed.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Log } from '../observe/log.ts';
 import type { SleepMode } from '../registry/policy.ts';
@@ -16,6 +17,7 @@ export type HttpDeps = AdmissionDeps & {
   sleep_mode: SleepMode;
   health: HealthSettings;
   restarts: RestartPolicy;
+  feed: Feed;
 };
 
 /**

@@ -23,6 +23,7 @@ const ENDPOINTS: Endpoint[] = [
   ['POST', '/engines/ada/restore', 'product'],
   ['GET', '/engines', 'either'],
   ['GET', '/status', 'either'],
+  ['GET', '/events', 'either'],
   ['GET', '/operations/00000000-0000-4000-8000-000000000000', 'either'],
 ];
 const WITH_BODY = ENDPOINTS.filter(([, , , body]) => body !== undefined);
@@ -160,6 +161,16 @@ describe('bad input', () => {
     ['product_id=00000000-0000-4000-8000-000000000000', 'query.product_id'],
   ])('GET /engines?%s names %s', async (query, field) => {
     const answer = await call('GET', `/engines?${query}`);
+    expectError(answer, 'INVALID_REQUEST');
+    expect(answer.body.error.details.issues.map((issue: { path: string }) => issue.path)).toEqual([field]);
+  });
+
+  it.each([
+    ['?after=now', {}, 'query.after'],
+    ['?after=-1', {}, 'query.after'],
+    ['', { 'Last-Event-ID': 'x' }, 'header.last-event-id'],
+  ])('GET /events%s with %j names %s', async (query, headers, field) => {
+    const answer = await call('GET', `/events${query}`, { headers });
     expectError(answer, 'INVALID_REQUEST');
     expect(answer.body.error.details.issues.map((issue: { path: string }) => issue.path)).toEqual([field]);
   });
