@@ -73,6 +73,11 @@ export const ERRORS = {
     cause: 'Another product has this slug.',
     advice: 'Choose another slug.',
   },
+  PRODUCT_HAS_ENGINES: {
+    status: 409,
+    cause: 'The product to be deleted has engines, or tombstones of destroyed ones.',
+    advice: 'Destroy them first, each with DELETE /engines/{user_id}?retain=false.',
+  },
   OPERATION_IN_PROGRESS: {
     status: 409,
     cause: 'Another operation on this engine is under way and cannot be joined.',

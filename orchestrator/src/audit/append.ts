@@ -31,6 +31,8 @@ export const AUDIT_ACTIONS = [
   'adopt',
   'orphan_removed',
   'rotate_key',
+  'rotate_platform_key',
+  'product_delete',
 ] as const;
 
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];

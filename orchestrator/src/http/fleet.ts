@@ -4,23 +4,7 @@ import type { LiveEngine } from '../registry/engines.ts';
 import { countEngines, listEngines } from '../registry/fleet.ts';
 import { OfProduct, PLATFORM_OR_ADMIN_KEY } from './auth.ts';
 import type { App, HttpDeps } from './context.ts';
-import { answers, DEPTHS, EngineSummary, STATUSES, summarize, Text, UserId } from './schemas.ts';
-
-/** Largest page of `GET /engines`. */
-const MAX_LIMIT = 1000;
-const MAX_OFFSET = 2_147_483_647;
-
-/** A whole number in a query. */
-function queryInteger(min: number, max: number, byDefault: number) {
-  const message = `must be a whole number from ${min} to ${max}`;
-  return z
-    .string()
-    .regex(/^\d{1,10}$/, message)
-    .transform(Number)
-    .refine((value) => value >= min && value <= max, message)
-    .default(byDefault)
-    .openapi({ type: 'integer', minimum: min, maximum: max, default: byDefault });
-}
+import { answers, DEPTHS, EngineSummary, PAGE, STATUSES, summarize, Text, UserId } from './schemas.ts';
 
 const HEALTH = ['ok', 'reduced', 'ill'] as const;
 
@@ -46,8 +30,7 @@ const listRoute = createRoute({
       health: z.enum(HEALTH).optional(),
       engine_version: Text.min(1).max(256).optional(),
       user_id_prefix: UserId.optional().openapi({ description: 'What the user id begins with.' }),
-      limit: queryInteger(1, MAX_LIMIT, 100),
-      offset: queryInteger(0, MAX_OFFSET, 0),
+      ...PAGE,
     }),
   },
   responses: answers(

@@ -83,6 +83,25 @@ export function summarize(engine: ShownEngine): z.infer<typeof EngineSummary> {
   };
 }
 
+/** Largest page of a list. */
+const MAX_LIMIT = 1000;
+const MAX_OFFSET = 2_147_483_647;
+
+/** A whole number in a query. */
+function queryInteger(min: number, max: number, byDefault: number) {
+  const message = `must be a whole number from ${min} to ${max}`;
+  return z
+    .string()
+    .regex(/^\d{1,10}$/, message)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, message)
+    .default(byDefault)
+    .openapi({ type: 'integer', minimum: min, maximum: max, default: byDefault });
+}
+
+/** The page of a list, in a query. */
+export const PAGE = { limit: queryInteger(1, MAX_LIMIT, 100), offset: queryInteger(0, MAX_OFFSET, 0) };
+
 /** The answers of an endpoint: success with this body, or one of the errors. Handlers throw errors, so only success is typed. */
 export function answers<S extends z.ZodType>(
   schema: S,

@@ -11,6 +11,9 @@ type Endpoint = [method: string, path: string, who: Who, body?: object];
 const ENDPOINTS: Endpoint[] = [
   ['POST', '/products/register', 'admin', { slug: 'x', display_name: 'X' }],
   ['PUT', '/products/00000000-0000-4000-8000-000000000000/policy', 'admin', { policy: {} }],
+  ['GET', '/products', 'admin'],
+  ['POST', '/products/00000000-0000-4000-8000-000000000000/rotate-platform-key', 'admin', {}],
+  ['DELETE', '/products/00000000-0000-4000-8000-000000000000', 'admin'],
   ['POST', '/engines/provision', 'product', { user_id: 'ada' }],
   ['GET', '/engines/ada', 'either'],
   ['POST', '/engines/ada/admit', 'product', {}],
@@ -18,6 +21,7 @@ const ENDPOINTS: Endpoint[] = [
   ['POST', '/engines/ada/stop', 'product'],
   ['POST', '/engines/ada/sleep', 'product', {}],
   ['POST', '/engines/ada/wake', 'product'],
+  ['POST', '/engines/ada/rotate-key', 'product'],
   ['GET', '/engines/ada/explain', 'either'],
   ['DELETE', '/engines/ada', 'product'],
   ['POST', '/engines/ada/restore', 'product'],
