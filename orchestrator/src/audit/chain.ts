@@ -104,10 +104,16 @@ export async function chainPage(
   return await sql.query<ChainedRow>(
     `SELECT seq, id, (extract(epoch FROM timestamp) * 1000000)::bigint AS timestamp_us,
             product_id, user_id, engine_id, action, actor, metadata::text, duration_ms, prev_hash, hash
-       FROM audit_log WHERE ${of(chain)} AND ($2::bigint IS NULL OR id > $2) ORDER BY id LIMIT $3`,
-    [chain, after, limit],
+       FROM audit_log WHERE ${of(chain)} ${after === null ? '' : 'AND id > $3'} ORDER BY id LIMIT $2`,
+    after === null ? [chain, limit] : [chain, limit, after],
   );
 }
+
+/**
+ * Has PostgreSQL plan each statement of a transaction anew: which index serves best depends on the values, and a plan
+ * made for all of them may read a whole log for a chain of three rows.
+ */
+export const planEachCall = (sql: Sql) => sql.query('SET LOCAL plan_cache_mode = force_custom_plan');
 
 /** A chain's rows, of its head or of the log; `$1` is the chain. An index finds `=` and `IS NULL`, nothing else. */
 export const of = (chain: ChainId): string =>

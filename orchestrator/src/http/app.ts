@@ -1,5 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { OrchestratorError } from '../errors.ts';
+import { auditRoutes } from './audit.ts';
 import { requireKey } from './auth.ts';
 import { emptyBodyMeansDefaults, limitBody } from './body.ts';
 import type { App, Env, HttpDeps } from './context.ts';
@@ -34,6 +35,7 @@ export function createApp(deps: HttpDeps): App {
   operationRoutes(app, deps);
   fleetRoutes(app, deps);
   eventRoutes(app, deps);
+  auditRoutes(app, deps);
   docsRoutes(app);
   return app;
 }
