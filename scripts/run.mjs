@@ -34,13 +34,14 @@ function installWhatIsMissing() {
     .digest('hex');
   const stamp = join(root, 'node_modules', '.installed-from');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
-  console.log(
+  // What stands on standard output is the program's alone: it may be read by another.
+  console.error(
     'Installing dependencies from package-lock.json (once; about 400 MB with PostgreSQL and Node.js) …',
   );
   const npm = process.env.npm_execpath;
   const command = npm ? [process.execPath, npm] : ['npm'];
   const [program, ...rest] = [...command, 'ci', '--no-audit', '--no-fund', '--loglevel=error'];
-  const { status, error } = spawnSync(program, rest, { cwd: root, stdio: 'inherit' });
+  const { status, error } = spawnSync(program, rest, { cwd: root, stdio: ['inherit', 2, 2] });
   if (status !== 0) {
     const why = error ? ` (${error.message})` : '';
     stop(

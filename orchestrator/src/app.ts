@@ -20,7 +20,7 @@ import { type PortRange, syncPorts } from './registry/ports.ts';
 import { joinReplicas, type Replica } from './registry/replica.ts';
 
 /** The Engine is another program: started by its path, never imported. */
-const ENGINE_ENTRY = fileURLToPath(new URL('../../engine/src/main.ts', import.meta.url));
+export const ENGINE_ENTRY = fileURLToPath(new URL('../../engine/src/main.ts', import.meta.url));
 
 /** Something outside stands in the way of a start. `message` is one line and says what to do. */
 export class StartError extends Error {

@@ -21,6 +21,9 @@ const BASE_ENVIRONMENT = ['PATH', 'TZ', 'LANG', 'NODE_ENV'];
 /** Each costs the memory of an idle engine; a pool refills in seconds, so more of them help nobody. */
 const MAX_WARM_POOL = 1000;
 
+/** Guessing a shorter one over the network is thinkable; the advised 48 random bytes have 64 characters. */
+const MIN_ADMIN_KEY = 32;
+
 /** `default` is what an unset variable stands for; null: it is required. */
 const documented = z.registry<{ default: string | null | Record<Mode, string>; meaning: string }>();
 
@@ -59,7 +62,7 @@ const Environment = z
     }),
     ORCH_ADMIN_KEY: required().register(documented, {
       default: null,
-      meaning: 'Opens the admin endpoints (`X-Admin-Key`). Made by itself in development.',
+      meaning: `Opens the admin endpoints (\`X-Admin-Key\`). In production at least ${MIN_ADMIN_KEY} characters; advised are 48 random bytes as base64. Made by itself in development.`,
     }),
     ORCH_HOST: text().register(documented, {
       default: { development: '127.0.0.1', production: '0.0.0.0' },
@@ -268,9 +271,12 @@ export function loadConfig(env: Record<string, string | undefined>, cwd: string)
     }),
   );
   const parsed = Environment.safeParse(filled);
-  if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`));
+  const problems = parsed.error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? [];
+  const admin_key = filled.ORCH_ADMIN_KEY;
+  if (mode === 'production' && admin_key !== undefined && admin_key.length < MIN_ADMIN_KEY) {
+    problems.push(`ORCH_ADMIN_KEY must have at least ${MIN_ADMIN_KEY} characters in production`);
   }
+  if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   const values = parsed.data;
   const handedOn = [...BASE_ENVIRONMENT, ...values.ORCH_ENGINE_ENV_PASSTHROUGH];
   return {

@@ -7,6 +7,7 @@
  */
 import { pino } from 'pino';
 import { StartError, startOrchestrator } from './app.ts';
+import { refuseUnfit } from './checks/examine.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import { CannotStart } from './development/data_folder.ts';
 import { runDevelopment } from './development/run.ts';
@@ -30,6 +31,7 @@ function fail(error: unknown): never {
 async function start(): Promise<{ stop(): Promise<void> }> {
   if (process.env.NODE_ENV !== 'production') return await runDevelopment(process.env, process.cwd());
   const config = loadConfig(process.env, process.cwd());
+  await refuseUnfit(config);
   const log = createLog(config.log_level, pino.destination(1));
   const orchestrator = await startOrchestrator({ config, log });
   return { stop: () => orchestrator.close() };

@@ -4,7 +4,7 @@ import { ConfigError, loadConfig, VARIABLES } from '../src/config.ts';
 const given = {
   ORCH_DATABASE_URL: 'postgresql://u:p@db/orchestrator',
   ORCH_MASTER_KEY: Buffer.alloc(32).toString('base64url'),
-  ORCH_ADMIN_KEY: 'admin',
+  ORCH_ADMIN_KEY: 'admin-key-of-at-least-32-characters',
 };
 
 function problemsOf(env: Record<string, string>): string[] {
@@ -70,6 +70,21 @@ describe('the configuration', () => {
       expect.stringMatching(/^ORCH_ENGINE_ENV_PASSTHROUGH holds `a-b`/),
       'ORCH_BOOT_TIMEOUT_S must be a whole number from 1 to 3600',
     ]);
+  });
+
+  it('refuses a short admin key in production, and names it beside all else', () => {
+    const short = { ...given, ORCH_ADMIN_KEY: 'a'.repeat(31) };
+    expect(loadConfig(short, '/').admin_key).toBe(short.ORCH_ADMIN_KEY);
+    const production = { NODE_ENV: 'production', ORCH_ENGINE_BACKEND: 'subprocess' };
+    const problem = 'ORCH_ADMIN_KEY must have at least 32 characters in production';
+    expect(problemsOf({ ...short, ...production })).toEqual([problem]);
+    expect(problemsOf({ ...short, ...production, ORCH_PORT: 'x' })).toEqual([
+      'ORCH_PORT must be a whole number from 0 to 65535',
+      problem,
+    ]);
+    expect(loadConfig({ ...given, ...production, ORCH_ADMIN_KEY: 'a'.repeat(32) }, '/').mode).toBe(
+      'production',
+    );
   });
 
   it('refuses a range of ports that ends before it begins', () => {

@@ -29,6 +29,7 @@ export const AUDIT_ACTIONS = [
   'policy_update',
   'admit_denied',
   'adopt',
+  'epoch_repaired',
   'orphan_removed',
   'rotate_key',
   'rotate_platform_key',

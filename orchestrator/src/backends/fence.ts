@@ -14,9 +14,25 @@ import { join } from 'node:path';
 import { StaleEpoch } from './contract.ts';
 import { isSystemError } from './process.ts';
 
+/** What else somebody may have put into the engines' folder is no engine. */
+export const ENGINE_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 /** The highest epoch seen in `folder`; 0 where there is none. */
 export async function fenceOf(folder: string): Promise<number> {
   return Math.max(0, ...(await epochsIn(folder)));
+}
+
+/** The fence of each engine that has a folder in `root`, by engine id. */
+export async function fencesIn(root: string): Promise<Map<string, number>> {
+  const fences = new Map<string, number>();
+  try {
+    for (const engine_id of (await readdir(root)).filter((name) => ENGINE_ID.test(name))) {
+      fences.set(engine_id, await fenceOf(join(root, engine_id)));
+    }
+  } catch (error) {
+    if (!isSystemError(error, 'ENOENT')) throw error;
+  }
+  return fences;
 }
 
 /** Refuses what is below the fence. */

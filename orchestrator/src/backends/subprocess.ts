@@ -21,7 +21,7 @@ import type { Backend, EngineExitReport, EngineSpec, Presence } from './contract
 import { STOP_GRACE_S, StaleEpoch } from './contract.ts';
 import { lastWords, limitLog } from './engine_log.ts';
 import { watchExits } from './exits.ts';
-import { checkFence, fenceOf, raiseFence } from './fence.ts';
+import { checkFence, ENGINE_ID, fenceOf, raiseFence } from './fence.ts';
 import { openGraveyard } from './graveyard.ts';
 import {
   findByArgument,
@@ -35,8 +35,6 @@ import {
 } from './process.ts';
 
 const HOST = '127.0.0.1';
-/** What else somebody may have put into the engines' folder is no engine. */
-const ENGINE_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** Largest log of an engine, bytes; with the one before it twice that. */
 const MAX_LOG_BYTES = 10 * 2 ** 20;
 /** How often the logs are measured, milliseconds. */

@@ -5,10 +5,8 @@
  * with a user to talk to. It also owns all of it: Ctrl-C ends the engines and the database too, in that
  * order. What `kill -9` leaves behind is taken over by the next start.
  */
-import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join, relative, resolve } from 'node:path';
-import { parseEnv } from 'node:util';
+import { join, relative } from 'node:path';
 import { type Orchestrator, startOrchestrator } from '../app.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { newPlatformKey } from '../keys/formats.ts';
@@ -16,16 +14,8 @@ import { openLogFile } from '../observe/log.ts';
 import { startEmbeddedPostgres } from '../registry/embedded_postgres.ts';
 import { CannotStart, lockDataFolder, prepareDataFolder } from './data_folder.ts';
 import { admitDemoUser, DEMO_USER, demoCommands, ensureDemoProduct } from './demo.ts';
+import { developmentEnvironment, type Environment, MADE_LATER } from './environment.ts';
 import { loadOrMakeSecrets } from './secrets.ts';
-
-type Environment = Record<string, string | undefined>;
-
-/** Stands in for what is made later, so that everything the user did set is checked before anything is made. */
-const MADE_LATER = {
-  ORCH_DATABASE_URL: 'postgresql://embedded/postgres',
-  ORCH_MASTER_KEY: Buffer.alloc(32).toString('base64'),
-  ORCH_ADMIN_KEY: 'made later',
-};
 
 /** The engines' grace at Ctrl-C, milliseconds: with the database's own second it keeps within the promised 10 s. */
 const STOP_GRACE_MS = 6_000;
@@ -37,7 +27,7 @@ export type DevelopmentRun = { stop(): Promise<void> };
  * Throws `ConfigError`, `CannotStart` or `EmbeddedPostgresError`: each message is for people as it stands.
  */
 export async function runDevelopment(given: Environment, cwd: string): Promise<DevelopmentRun> {
-  const env = { ...(await readEnvFile(join(cwd, '.env'))), ...given };
+  const env = await developmentEnvironment(given, cwd);
   const wanted = loadConfig({ ...MADE_LATER, ...env }, cwd);
   const folder = wanted.data_dir;
   const url = `http://${wanted.host}:${wanted.port}`;
@@ -121,13 +111,4 @@ async function refuseTakenPort({ host, port }: Config): Promise<void> {
     });
     probe.listen(port, host, () => probe.close(() => done()));
   });
-}
-
-/** `.env` of the working folder, in development only (as E1 has it for the Engine); the environment wins. */
-async function readEnvFile(file: string): Promise<Environment> {
-  const text = await readFile(resolve(file), 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return '';
-    throw error;
-  });
-  return parseEnv(text);
 }

@@ -15,12 +15,9 @@ export async function loadOrMakeSecrets(
   dataDir: string,
   makePlatformKey: () => string,
 ): Promise<DevelopmentSecrets> {
-  const file = join(dataDir, 'secrets.json');
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return null;
-    throw error;
-  });
-  if (text !== null) return Secrets.parse(JSON.parse(text));
+  const kept = await readSecrets(dataDir);
+  if (kept !== null) return kept;
+  const file = secretsFile(dataDir);
   const secrets = {
     master_key: urlSafe(32),
     admin_key: `dev-admin-${randomBytes(24).toString('base64url')}`,
@@ -31,6 +28,17 @@ export async function loadOrMakeSecrets(
   await rename(draft, file);
   return secrets;
 }
+
+/** Those of a run before, or of one that is under way; null where there was none. */
+export async function readSecrets(dataDir: string): Promise<DevelopmentSecrets | null> {
+  const text = await readFile(secretsFile(dataDir), 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  });
+  return text === null ? null : Secrets.parse(JSON.parse(text));
+}
+
+export const secretsFile = (dataDir: string) => join(dataDir, 'secrets.json');
 
 /** URL-safe base64 with padding: the form of a Fernet key. */
 const urlSafe = (bytes: number) =>

@@ -81,6 +81,13 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   }
 }
 
+/** Address of the server that runs in this folder; null where none does. Starts nothing. */
+export async function findEmbeddedPostgres(folder: string): Promise<string | null> {
+  const password = await readFile(join(folder, 'password'), 'utf8').catch(() => null);
+  const server = password === null ? null : await findLeftOver(join(folder, 'data'), password);
+  return password === null || server === null ? null : urlOf(server.port, password);
+}
+
 type Binaries = { initdb: string; pg_ctl: string };
 type Server = { pid: number; port: number };
 

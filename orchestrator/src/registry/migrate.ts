@@ -45,11 +45,21 @@ export async function migrate(db: Db): Promise<string[]> {
  * Throws `NOT_READY` otherwise.
  */
 export async function checkSchema(db: Db): Promise<void> {
-  const [wanted, reached] = [(await migrations()).at(-1)?.version ?? 0, await schemaVersion(db)];
+  const [wanted, reached] = [await wantedVersion(), await schemaVersion(db)];
   if (reached < wanted) {
     throw new OrchestratorError('NOT_READY', `The database is at schema ${reached}, ${wanted} is needed.`);
   }
 }
+
+/** The schema's version and this program's; 0 is an empty database. */
+export async function schemaState(db: Db): Promise<{ reached: number; wanted: number }> {
+  const [row] = await db.query<{ there: boolean }>(
+    "SELECT to_regclass('schema_migrations') IS NOT NULL AS there",
+  );
+  return { reached: row?.there ? await schemaVersion(db) : 0, wanted: await wantedVersion() };
+}
+
+const wantedVersion = async () => (await migrations()).at(-1)?.version ?? 0;
 
 async function schemaVersion(sql: Sql): Promise<number> {
   const [row] = await sql.query<{ version: number }>(

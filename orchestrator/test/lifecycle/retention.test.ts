@@ -2,7 +2,7 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { findByArgument } from '../../src/backends/process.ts';
-import { startTestOrchestrator } from '../support/orchestrator.ts';
+import { ADMIN, startTestOrchestrator } from '../support/orchestrator.ts';
 import { until } from '../support/wait.ts';
 
 const both = { auto_provision: true, auto_wake: true };
@@ -164,7 +164,7 @@ describe('a restore', () => {
     await w.destroy();
     const second = (await w.provision()).body;
     await w.o.call('PUT', `/products/${w.id}/policy`, {
-      admin: 'test-admin-key',
+      admin: ADMIN,
       body: { policy: { destroy_retention_s: 60 } },
     });
     await w.destroy();
@@ -181,7 +181,7 @@ describe('a restore', () => {
     expect(errorOf(await w.provision('bob'))).toEqual([429, 'QUOTA_EXCEEDED']);
 
     const put = (policy: object) =>
-      w.o.call('PUT', `/products/${w.id}/policy`, { admin: 'test-admin-key', body: { policy } });
+      w.o.call('PUT', `/products/${w.id}/policy`, { admin: ADMIN, body: { policy } });
     await w.destroy('?retain=true');
     await put({ suspended: true });
     expect(errorOf(await w.restore())).toEqual([403, 'POLICY_DENIED']);

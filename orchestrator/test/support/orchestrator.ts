@@ -14,7 +14,7 @@ import { createDatabase } from './database.ts';
 import type { StandInBehaviour } from './stand_in_engine.ts';
 
 export const STAND_IN = join(import.meta.dirname, 'stand_in_engine.ts');
-export const ADMIN = 'test-admin-key';
+export const ADMIN = 'test-admin-key-long-enough-for-production';
 export const MASTER = Buffer.alloc(32, 7).toString('base64url');
 
 export type Answer = { status: number; headers: Headers; body: Record<string, never> & JsonBody };
