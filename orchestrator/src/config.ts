@@ -170,6 +170,10 @@ const Environment = z
       default: '60',
       meaning: 'How long the old key of an engine stays good after a rotation, seconds.',
     }),
+    ORCH_AUDIT_RETENTION_DAYS: integer(0, 36_500).register(documented, {
+      default: '0',
+      meaning: 'Rows of the audit log older than so many days are removed; 0 keeps them for ever.',
+    }),
     ORCH_RECONCILE_INTERVAL_S: integer(1, 3600).register(documented, {
       default: '20',
       meaning: 'How often the registry is compared with what the backend runs, seconds.',
@@ -220,6 +224,8 @@ export type Config = {
   health: HealthSettings;
   restarts: RestartPolicy;
   reconcile_interval_s: number;
+  /** 0: for ever. */
+  audit_retention_days: number;
   sleep: SleepSettings;
   /** Engines that stand ready without an owner (O26). */
   warm_pool: number;
@@ -311,6 +317,7 @@ export function loadConfig(env: Record<string, string | undefined>, cwd: string)
       reset_after_s: values.ORCH_RESTART_RESET_AFTER_S,
     },
     reconcile_interval_s: values.ORCH_RECONCILE_INTERVAL_S,
+    audit_retention_days: values.ORCH_AUDIT_RETENTION_DAYS,
     sleep: {
       idle_timeout_s: values.ORCH_IDLE_TIMEOUT_S,
       sleep_mode: values.ORCH_SLEEP_MODE,

@@ -3,6 +3,7 @@
  * given to it: the database, the backend, time, chance, the way to the engines. So what a simulation runs
  * under its own time and with faults of its own making is this very composition (app.ts is the other user).
  */
+import { startAuditRetention } from './audit/retention.ts';
 import type { Backend } from './backends/contract.ts';
 import type { Config } from './config.ts';
 import { OrchestratorError } from './errors.ts';
@@ -74,6 +75,7 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
     const lifecycle = openLifecycle({ ...parts, runner, since });
     await runner.resume();
     const { engine_image: default_version, reconcile_interval_s, warm_pool } = config;
+    const { audit_retention_days } = config;
     const { sleep_mode } = sleep;
     const feed = openFeed(parts, closing.signal);
     const app = createApp({ ...parts, feed, lifecycle, default_version, admin_key, sleep_mode, health });
@@ -85,6 +87,7 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
         const idle = startIdleDetector({ ...parts, lifecycle, sleep }, signal);
         if (idle !== null) background.push(idle.ended);
         background.push(startRetention({ ...parts, lifecycle }, signal).ended);
+        background.push(startAuditRetention({ ...parts, audit_retention_days }, signal).ended);
         background.push(startPruning(parts, signal).ended);
         background.push(startWarmPool({ ...parts, lifecycle, warm_pool, default_version }, signal).ended);
       },

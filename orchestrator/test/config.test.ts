@@ -33,6 +33,7 @@ describe('the configuration', () => {
       health: { interval_s: 30, timeout_s: 10, max_failures: 3 },
       restarts: { backoff_base_s: 5, backoff_max_s: 300, max_attempts: 8, reset_after_s: 300 },
       reconcile_interval_s: 20,
+      audit_retention_days: 0,
       warm_pool: 0,
     });
     expect(config.catalog_dir).toMatch(/\/catalog$/);
