@@ -34,7 +34,10 @@ export function docsRoutes(app: App): void {
     app.openAPIRegistry.registerComponent('securitySchemes', name, scheme);
   }
   app.openapi(documentRoute, (c) => c.json({ ...app.getOpenAPI31Document(INFO) }, 200));
-  // Read back from JSON, as a client reads it.
-  const page = () => renderOpenApi(JSON.parse(JSON.stringify(app.getOpenAPI31Document(INFO))));
-  app.openapi(pageRoute, (c) => c.html(page()));
+  app.openapi(pageRoute, (c) => c.html(renderOpenApi(documentOf(app))));
+}
+
+/** The document as a client reads it, back from JSON. */
+export function documentOf(app: App) {
+  return JSON.parse(JSON.stringify(app.getOpenAPI31Document(INFO)));
 }

@@ -140,6 +140,17 @@ describe('products', () => {
   });
 });
 
+describe('audit', () => {
+  it('is read with filters, page by page', async () => {
+    const { body } = await json('audit', '--product=demo', '--user=bob', '--action=stop');
+    expect(body.rows).toEqual([expect.objectContaining({ action: 'stop', user_id: 'bob', actor: 'demo' })]);
+    const first = await json('audit', '--product=demo', '--limit=1');
+    const second = await json('audit', '--product=demo', '--limit=1', `--cursor=${first.body.next_cursor}`);
+    expect(second.body.rows[0].id).not.toBe(first.body.rows[0].id);
+    expect((await bapEngine(['audit', '--product=demo'], { env })).out).toMatch(/^\d+ +\S+Z +\w+ +\w+/m);
+  });
+});
+
 describe('the admin key', () => {
   it('that is wrong is refused; one in a file will do', async () => {
     const wrong = await bapEngine(['engines'], { env: { ...env, ORCH_ADMIN_KEY: 'wrong' } });
