@@ -7,7 +7,15 @@
  * everything before it and is checked before anything is decrypted. The time stamp is written for the
  * format's sake: an engine key does not expire, so none is enforced. Source: bap-engine §4.
  */
-import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createSecretKey,
+  type KeyObject,
+  randomBytes,
+  timingSafeEqual,
+} from 'node:crypto';
 
 const VERSION = 0x80;
 const HEADER_BYTES = 1 + 8 + 16;
@@ -15,7 +23,8 @@ const MAC_BYTES = 32;
 const BLOCK_BYTES = 16;
 const URL_SAFE_BASE64 = /^[A-Za-z0-9_-]+={0,2}$/;
 
-export type FernetKey = { sign: Buffer; encrypt: Buffer };
+/** Prepared once: from plain bytes Node.js prepares a key anew for each call, which takes longer than all the rest. */
+export type FernetKey = { sign: KeyObject; encrypt: KeyObject };
 
 /** The token was not sealed with this key, or is damaged. */
 export class FernetError extends Error {
@@ -27,7 +36,7 @@ export function parseFernetKey(text: string): FernetKey | null {
   if (!URL_SAFE_BASE64.test(text)) return null;
   const bytes = Buffer.from(text, 'base64url');
   if (bytes.length !== 32) return null;
-  return { sign: bytes.subarray(0, 16), encrypt: bytes.subarray(16) };
+  return { sign: createSecretKey(bytes.subarray(0, 16)), encrypt: createSecretKey(bytes.subarray(16)) };
 }
 
 /** Seals `text`. `now` (ms since 1970) and `iv` are arguments so that the published vectors can be reproduced. */

@@ -5,7 +5,7 @@
  * nothing to guess. Comparison is in constant time, and over hashes, so that neither the content nor the
  * length of a stored key can be timed. Source: bap-engine §4.
  */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 
 const KEY_BYTES = 32;
 
@@ -16,7 +16,7 @@ export const newPlatformKey = () => `pk-sept-${randomBytes(KEY_BYTES).toString('
 export const newEngineKey = () => `sk-sept-${randomBytes(KEY_BYTES).toString('base64url')}`;
 
 /** SHA-256 of the key's UTF-8 bytes, 64 lower-case hex digits: `KeyHash` of the engine contract. */
-export const hashKey = (key: string) => createHash('sha256').update(key, 'utf8').digest('hex');
+export const hashKey = (key: string) => hash('sha256', key, 'hex');
 
 /** Whether two hashes are the same, in constant time. */
 export function sameHash(a: string, b: string): boolean {
