@@ -1,18 +1,18 @@
 /**
  * What an admit reads and writes, in one statement: the product by its key, the rate limit, the engine, and the
  * note that it was admitted. It is asked before every request of every user, and each round trip to the database
- * costs more than all the rest (docs/performance.md).
+ * costs more than all the rest (docs/performance.md). What is to be written, functions of the migrations write,
+ * each in a moment of its own: `take_admit` the limit, `note_admit` the note.
  *
  * Two hard parts. An admit and a sleep in the same instant: one says "it runs, go there" while the other freezes
- * it. Both go through the engine's row. A sleep writes `sleep_depth` there as it begins, before it looks for
- * admits; an admit writes `last_admit_at` there, in one statement that finds `sleep_depth` empty. PostgreSQL puts
- * the two in line: either the admit sees the sleep and waits for its end, or the sleep sees the admit and lets the
- * engine be. That holds over any number of replicas.
+ * it. Both go through the engine's row. A sleep writes `sleep_depth` there as it begins, before it looks for notes
+ * of admits; an admit finds `sleep_depth` empty and keeps the row locked until its note is committed. PostgreSQL
+ * puts the two in line: either the admit sees the sleep and waits for its end, or the sleep sees the admit and lets
+ * the engine be. That holds over any number of replicas.
  *
- * And the limit, which puts all admits of a product in line (`take_admit`, migration 0001): whoever holds its place
- * must not wait for one user's engine, or all users of the product would. So the statement that counts passes over
- * a row that another holds; the admit is not noted then, and looks again, with a statement that does not count
- * and may wait.
+ * And the limit, which puts all admits of a product in line: whoever holds his place there must not wait for one
+ * user's engine, or all users of the product would. So the statement that counts passes over a row that another
+ * holds; the admit is not noted then, and looks again, with a statement that does not count and may wait.
  */
 import type { Sql } from './db.ts';
 import { type EngineAndOperation, type JoinedOperation, type LiveEngine, withOperation } from './engines.ts';
@@ -51,35 +51,27 @@ type Row = Omit<ProductRow, 'id'> & { product_id: string; wait_s: number; noted:
     | { id: null }
   );
 
-const look = ({ product, wait_s, lock }: { product: string; wait_s: string; lock: string }) => `
-  WITH product AS (${product}),
-  counted AS MATERIALIZED (SELECT *, ${wait_s} AS wait_s FROM product),
-  free AS (
-    SELECT e.id
-      -- Losing the last second of admits in a crash is no harm; each waiting for the disk would be.
-      FROM (SELECT set_config('synchronous_commit', 'off', true)) AS unhurried, counted
-      JOIN engines e ON e.product_id = counted.id AND e.user_id = $2 AND e.tombstone_until IS NULL
-     WHERE wait_s = 0 AND policy->'suspended' IS DISTINCT FROM 'true' AND status = 'running' AND sleep_depth IS NULL
-       AND (last_admit_at IS NULL OR last_admit_at <= now() - make_interval(secs => $3))
-       FOR NO KEY UPDATE OF e ${lock}),
-  noted AS (
-    UPDATE engines SET last_admit_at = now() FROM free WHERE engines.id = free.id RETURNING engines.id)
+const look = (start: { product: string; wait_s: string; waits: boolean }) => `
+  WITH product AS MATERIALIZED (SELECT *, ${start.wait_s} AS wait_s FROM (${start.product}) AS p)
   SELECT p.id AS product_id, p.slug, p.display_name, p.api_key_hash, p.policy, p.wait_s,
          e.id, e.user_id, e.status, e.url, e.sleep_depth, e.engine_version, e.engine_key_enc, e.epoch,
          e.created_at, e.last_health_at, e.restart_at, o.id AS operation_id, o.kind AS operation_kind,
-         EXISTS (SELECT FROM noted)
-           OR (e.status = 'running' AND e.sleep_depth IS NULL
-               AND coalesce(e.last_admit_at > now() - make_interval(secs => $3), false)) AS noted
-    FROM counted p
+         CASE WHEN e.status = 'running' AND e.sleep_depth IS NULL AND wait_s = 0
+                   AND policy->'suspended' IS DISTINCT FROM 'true'
+              THEN coalesce(a.at > now() - make_interval(secs => $3), false)
+                   OR note_admit(e.id, ${start.waits})
+              ELSE false END AS noted
+    FROM product p
     LEFT JOIN engines e ON e.product_id = p.id AND e.user_id = $2 AND e.tombstone_until IS NULL
+    LEFT JOIN engine_admits a ON a.engine_id = e.id
     LEFT JOIN operations o ON o.engine_id = e.id AND o.outcome IS NULL`;
 
 const FIRST_LOOK = look({
   product: PRODUCT_BY_KEY,
   wait_s: `CASE WHEN policy ? 'rate_limit_rpm' THEN take_admit(id, (policy->>'rate_limit_rpm')::int) ELSE 0 END`,
-  lock: 'SKIP LOCKED',
+  waits: false,
 });
-const NEXT_LOOK = look({ product: 'SELECT * FROM products WHERE id = $1', wait_s: '0::float8', lock: '' });
+const NEXT_LOOK = look({ product: 'SELECT * FROM products WHERE id = $1', wait_s: '0::float8', waits: true });
 
 /**
  * The first look of an admit, which counts it against the product's `rate_limit_rpm`. Null when no product has this

@@ -12,8 +12,8 @@ export const ADMIT_GRAIN_S = 1;
 /** Whether the engine was admitted within the last `seconds`. To be asked after its sleep has been committed. */
 export async function admittedWithin(sql: Sql, engine_id: string, seconds: number): Promise<boolean> {
   const [row] = await sql.query<{ admitted: boolean }>(
-    `SELECT coalesce(last_admit_at > now() - make_interval(secs => $2), false) AS admitted
-       FROM engines WHERE id = $1`,
+    `SELECT EXISTS (SELECT FROM engine_admits
+                     WHERE engine_id = $1 AND at > now() - make_interval(secs => $2)) AS admitted`,
     [engine_id, seconds + ADMIT_GRAIN_S],
   );
   return row?.admitted ?? false;
@@ -45,7 +45,8 @@ export async function claimDueEngines(sql: Sql, limit: number, again_in_s: numbe
        FROM due WHERE e.id = due.id
      RETURNING e.id, e.status, e.url, e.engine_key_enc, e.sleep_depth,
        (SELECT policy->>'sleep_mode' FROM products p WHERE p.id = e.product_id) AS sleep_mode,
-       extract(epoch FROM now() - e.last_admit_at)::float8 - $3 AS admit_age_s,
+       extract(epoch FROM now() - (SELECT at FROM engine_admits a WHERE a.engine_id = e.id))::float8 - $3
+         AS admit_age_s,
        extract(epoch FROM now() - e.slept_at)::float8 AS asleep_s`,
     [limit, again_in_s, ADMIT_GRAIN_S],
   );

@@ -32,13 +32,17 @@ export async function claimWarmEngine(
          UPDATE products SET engine_count = engine_count + 1
            FROM ready
           WHERE products.id = $1 AND engine_count < coalesce((policy->>'max_engines')::int, 2147483647)
-         RETURNING products.id)
-       UPDATE engines e
-          SET product_id = place.id, user_id = $2, status = 'provisioning', restart_attempts = 0,
-              -- To its owner it is new, and in use: the Engine itself has been idle since its boot.
-              created_at = now(), last_admit_at = now()
-         FROM ready, place WHERE e.id = ready.id
-       RETURNING e.*`,
+         RETURNING products.id),
+       claimed AS (
+         UPDATE engines e
+            SET product_id = place.id, user_id = $2, status = 'provisioning', restart_attempts = 0,
+                -- To its owner it is new.
+                created_at = now()
+           FROM ready, place WHERE e.id = ready.id
+         RETURNING e.*),
+       -- And in use: the Engine itself has been idle since its boot.
+       admitted AS (INSERT INTO engine_admits SELECT id, now() FROM claimed)
+       SELECT * FROM claimed`,
       [wish.product_id, wish.user_id, wish.engine_version],
     );
     return row ?? null;

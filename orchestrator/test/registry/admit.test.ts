@@ -49,7 +49,7 @@ describe('an admit', () => {
     expect(admits.some((admit) => admit?.found?.noted)).toBe(true);
     expect((await countAndLook(db, key, 'ada'))?.found?.noted).toBe(true);
     expect(await admittedWithin(db, engine.id, 1)).toBe(true);
-    await db.query("UPDATE engines SET last_admit_at = now() - interval '10 s'");
+    await db.query("UPDATE engine_admits SET at = now() - interval '10 s'");
     expect(await admittedWithin(db, engine.id, 10)).toBe(true);
     expect(await admittedWithin(db, engine.id, 8)).toBe(false);
   });
