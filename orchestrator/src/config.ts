@@ -3,6 +3,7 @@
  * that the reference page and the errors come from the same place. Nobody else reads the environment.
  * Source: bap-engine §12, O31, O32.
  */
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
@@ -23,6 +24,10 @@ const MAX_WARM_POOL = 1000;
 
 /** Guessing a shorter one over the network is thinkable; the advised 48 random bytes have 64 characters. */
 const MIN_ADMIN_KEY = 32;
+/** Variables that can be given as `{name}_FILE` instead: the path of a file that holds the value. */
+const FROM_FILE = ['ORCH_DATABASE_URL', 'ORCH_MASTER_KEY', 'ORCH_ADMIN_KEY'] as const;
+/** A list of some hundred master keys; what is longer is no secret, characters. */
+const MAX_SECRET = 16_384;
 
 /** `default` is what an unset variable stands for; null: it is required. */
 const documented = z.registry<{ default: string | null | Record<Mode, string>; meaning: string }>();
@@ -197,11 +202,18 @@ const Environment = z
   });
 
 /** The variables as data: name, default, meaning. */
-export const VARIABLES = Object.entries(Environment.shape).map(([name, schema]) => {
-  const doc = documented.get(schema);
-  if (doc === undefined) throw new TypeError(`${name} is not documented`);
-  return { name, ...doc };
-});
+export const VARIABLES = [
+  ...Object.entries(Environment.shape).map(([name, schema]) => {
+    const doc = documented.get(schema);
+    if (doc === undefined) throw new TypeError(`${name} is not documented`);
+    return { name, ...doc };
+  }),
+  ...FROM_FILE.map((name) => ({
+    name: `${name}_FILE`,
+    default: '',
+    meaning: `A file that holds ${name}, instead of it; a line break at its end does not count.`,
+  })),
+];
 
 export type Config = {
   mode: Mode;
@@ -264,20 +276,64 @@ export class ConfigError extends Error {
   }
 }
 
+type Given = Record<string, string | undefined>;
+
+/**
+ * `env` with the contents of the files that its `…_FILE` variables name in the place of these. Throws `ConfigError`.
+ * `loadConfig` does it by itself; this is for who has to know before what is given and what is not.
+ */
+export function readSecretFiles(env: Given, cwd: string): Given {
+  const { given, problems } = resolveFiles(env, cwd);
+  if (problems.size > 0) throw new ConfigError([...problems.values()]);
+  return given;
+}
+
+/** `problems`: by the variable that could not be had. */
+function resolveFiles(env: Given, cwd: string): { given: Given; problems: Map<string, string> } {
+  const given = { ...env };
+  const problems = new Map<string, string>();
+  for (const name of FROM_FILE) {
+    const file = env[`${name}_FILE`];
+    if (!file) continue;
+    delete given[`${name}_FILE`];
+    if (env[name]) {
+      problems.set(name, `${name}_FILE and ${name} are both set: unset one of them`);
+      continue;
+    }
+    const read = readSecret(resolve(cwd, file));
+    if ('problem' in read) problems.set(name, `${name}_FILE names ${file}, which ${read.problem}`);
+    else given[name] = read.value;
+  }
+  return { given, problems };
+}
+
+function readSecret(file: string): { value: string } | { problem: string } {
+  try {
+    const value = readFileSync(file, 'utf8').replace(/(\r?\n)+$/, '');
+    if (value === '') return { problem: 'is empty' };
+    return value.length > MAX_SECRET ? { problem: `has more than ${MAX_SECRET} characters` } : { value };
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : 'unknown';
+    return { problem: `cannot be read (${code})` };
+  }
+}
+
 /**
  * Reads the configuration from `env`; an empty variable counts as unset, relative paths start at `cwd`.
  * Throws `ConfigError` with every problem at once.
  */
-export function loadConfig(env: Record<string, string | undefined>, cwd: string): Config {
+export function loadConfig(env: Given, cwd: string): Config {
+  const { given, problems: unread } = resolveFiles(env, cwd);
   const mode: Mode = env.NODE_ENV === 'production' ? 'production' : 'development';
   const filled = Object.fromEntries(
     VARIABLES.map(({ name, default: fallback }) => {
       const byDefault = fallback === null || typeof fallback === 'string' ? fallback : fallback[mode];
-      return [name, env[name] || (byDefault ?? undefined)];
+      return [name, given[name] || (byDefault ?? undefined)];
     }),
   );
   const parsed = Environment.safeParse(filled);
-  const problems = parsed.error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? [];
+  const issues = parsed.error?.issues.filter(({ path }) => !unread.has(path.join('.'))) ?? [];
+  const problems = [...unread.values(), ...issues.map((issue) => `${issue.path.join('.')} ${issue.message}`)];
   const admin_key = filled.ORCH_ADMIN_KEY;
   if (mode === 'production' && admin_key !== undefined && admin_key.length < MIN_ADMIN_KEY) {
     problems.push(`ORCH_ADMIN_KEY must have at least ${MIN_ADMIN_KEY} characters in production`);

@@ -1,4 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { ConfigError, loadConfig, VARIABLES } from '../src/config.ts';
 
 const given = {
@@ -16,6 +20,67 @@ function problemsOf(env: Record<string, string>): string[] {
   }
   throw new Error('no problem was found');
 }
+
+/** A folder with these files. */
+function folderWith(files: Record<string, string>): string {
+  const folder = mkdtempSync(join(tmpdir(), 'orch-secrets-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text, { mode: 0o600 });
+  return folder;
+}
+
+describe('secrets from files', () => {
+  it('stand for the variables, without the line break at their end', () => {
+    const folder = folderWith({
+      url: `${given.ORCH_DATABASE_URL}\n`,
+      master: `${given.ORCH_MASTER_KEY}\r\n`,
+      admin: ` spaces count ${'x'.repeat(32)} `,
+    });
+    const config = loadConfig(
+      {
+        NODE_ENV: 'production',
+        ORCH_ENGINE_BACKEND: 'subprocess',
+        ORCH_DATABASE_URL_FILE: 'url',
+        ORCH_MASTER_KEY_FILE: join(folder, 'master'),
+        ORCH_ADMIN_KEY_FILE: 'admin',
+      },
+      folder,
+    );
+    expect(config.database_url).toBe(given.ORCH_DATABASE_URL);
+    expect(config.admin_key).toBe(` spaces count ${'x'.repeat(32)} `);
+    expect(config.master_keys.open(loadConfig(given, '/').master_keys.seal('x'))).toBe('x');
+  });
+
+  it('are refused with everything else that is wrong, each with its reason, none with its content', () => {
+    const folder = folderWith({ empty: '\n', long: 'x'.repeat(16_385), master: 'hush' });
+    const problems = problemsOf({
+      ...given,
+      NODE_ENV: 'production',
+      ORCH_DATABASE_URL: '',
+      ORCH_DATABASE_URL_FILE: join(folder, 'absent'),
+      ORCH_ADMIN_KEY_FILE: join(folder, 'empty'),
+      ORCH_MASTER_KEY: '',
+      ORCH_MASTER_KEY_FILE: join(folder, 'master'),
+      ORCH_ENGINE_BACKEND: 'subprocess',
+      ORCH_PORT: 'eight',
+    });
+    expect(problems).toEqual([
+      `ORCH_DATABASE_URL_FILE names ${folder}/absent, which cannot be read (ENOENT)`,
+      'ORCH_ADMIN_KEY_FILE and ORCH_ADMIN_KEY are both set: unset one of them',
+      expect.stringMatching(/^ORCH_MASTER_KEY must be a Fernet key/),
+      'ORCH_PORT must be a whole number from 0 to 65535',
+    ]);
+    expect(problems.join()).not.toContain('hush');
+    for (const [file, why] of [
+      ['empty', 'is empty'],
+      ['long', 'has more than 16384 characters'],
+      ['.', 'cannot be read (EISDIR)'],
+    ]) {
+      const env = { ...given, ORCH_ADMIN_KEY: '', ORCH_ADMIN_KEY_FILE: join(folder, file ?? '') };
+      expect(problemsOf(env)[0]).toContain(`which ${why}`);
+    }
+  });
+});
 
 describe('the configuration', () => {
   it('has the documented defaults in development', () => {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
+import { readSecretFiles } from '../config.ts';
 
 export type Environment = Record<string, string | undefined>;
 
@@ -11,11 +12,14 @@ export const MADE_LATER = {
   ORCH_ADMIN_KEY: 'made later',
 };
 
-/** `given` and what `.env` of the working folder adds, in development only (as E1 has it for the Engine). */
+/**
+ * `given` and what `.env` of the working folder adds, in development only (as E1 has it for the Engine), with the
+ * secrets that are given as files. Throws `ConfigError`.
+ */
 export async function developmentEnvironment(given: Environment, cwd: string): Promise<Environment> {
   const text = await readFile(join(cwd, '.env'), 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return '';
     throw error;
   });
-  return { ...parseEnv(text), ...given };
+  return readSecretFiles({ ...parseEnv(text), ...given }, cwd);
 }

@@ -5,6 +5,8 @@ export type MasterKeys = {
   seal(engineKey: string): string;
   /** Throws `FernetError` when none of the keys sealed it. */
   open(sealed: string): string;
+  /** Seals anew with the first key what another of them sealed; null when the first did. Throws as `open`. */
+  reseal(sealed: string): string | null;
 };
 
 /** Reads `ORCH_MASTER_KEY`: Fernet keys, comma-separated. Null when one of them is not a Fernet key. */
@@ -17,17 +19,22 @@ export function parseMasterKeys(text: string): MasterKeys | null {
   }
   const [first] = keys;
   if (first === undefined) return null;
+  const unseal = (sealed: string) => {
+    for (const key of keys) {
+      try {
+        return { key, text: open(key, sealed) };
+      } catch (error) {
+        if (!(error instanceof FernetError)) throw error;
+      }
+    }
+    throw new FernetError('sealed with a master key that ORCH_MASTER_KEY does not list');
+  };
   return {
     seal: (engineKey) => seal(first, engineKey),
-    open(sealed) {
-      for (const key of keys) {
-        try {
-          return open(key, sealed);
-        } catch (error) {
-          if (!(error instanceof FernetError)) throw error;
-        }
-      }
-      throw new FernetError('sealed with a master key that ORCH_MASTER_KEY does not list');
+    open: (sealed) => unseal(sealed).text,
+    reseal(sealed) {
+      const { key, text } = unseal(sealed);
+      return key === first ? null : seal(first, text);
     },
   };
 }

@@ -21,6 +21,14 @@ describe('the master keys', () => {
     expect(() => masterKeys(NEW).open(masterKeys(OLD).seal('x'))).toThrow(/ORCH_MASTER_KEY does not list/);
   });
 
+  it('seal anew what another of them sealed, and leave what the first did', () => {
+    const both = masterKeys(`${NEW},${OLD}`);
+    const anew = both.reseal(masterKeys(OLD).seal('sk-sept-1'));
+    expect(anew === null ? null : masterKeys(NEW).open(anew)).toBe('sk-sept-1');
+    expect(both.reseal(both.seal('sk-sept-2'))).toBeNull();
+    expect(() => masterKeys(NEW).reseal(masterKeys(OLD).seal('x'))).toThrow(/does not list/);
+  });
+
   it('are refused as a whole when one is no key', () => {
     expect(parseMasterKeys(`${NEW},nonsense`)).toBe(null);
     expect(parseMasterKeys('')).toBe(null);
