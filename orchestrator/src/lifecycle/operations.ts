@@ -256,6 +256,10 @@ export function openLifecycle(deps: {
     const decision = decide(kind, engine.status, underWay);
     switch (decision.verdict) {
       case 'begin': {
+        // Who asks has read the row before; since then others may have used up the last one (O6, O10).
+        if (kind === 'restart' && engine.restart_at === null) {
+          throw new OrchestratorError(OPERATIONS.restart.refusal, 'No restart of the engine is planned.');
+        }
         const { sleep, retain_s } = wish;
         const target = sleep === undefined ? engine : await bound(sql, engine, sleep.depth);
         return only(await commit(sql, kind, target, actor, { quiet_s: sleep?.quiet_s, retain_s }));

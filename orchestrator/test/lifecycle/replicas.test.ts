@@ -101,6 +101,20 @@ describe('a replica that is frozen past its lease and continues', () => {
     expect(held).toEqual([{ port: after.port }]);
   });
 
+  it('tries no restart when the others have used up the last one: at begin.before of an admit', async () => {
+    const { alive, frozen, key, call } = await twoReplicas('begin.before');
+    await call('POST', '/engines/ada/admit', { body: both });
+    const { db } = alive.orchestrator;
+    await db.query("UPDATE engines SET status = 'failed', restart_at = now() + interval '1 hour'");
+    const asked = frozen.call('POST', '/engines/ada/admit', { key, body: both });
+    await until('it is frozen', () => stat(join(alive.config.data_dir, 'fired')).catch(() => null));
+    await db.query('UPDATE engines SET restart_at = NULL, restart_attempts = 8');
+
+    frozen.signal('SIGCONT');
+    expect((await asked).body).toMatchObject({ admitted: false, reason: 'engine_unhealthy' });
+    expect(await operations(alive, 'restart')).toEqual([]);
+  });
+
   it('brings up no engine that has become a tombstone since', async () => {
     const { alive, frozen, key, call } = await twoReplicas('create.before');
     const { engine } = (await call('POST', '/engines/ada/admit', { body: both })).body;
