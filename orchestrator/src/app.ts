@@ -14,6 +14,7 @@ import { listen } from './http/server.ts';
 import { askOverHttp } from './lifecycle/ask.ts';
 import { type Clock, systemClock } from './lifecycle/clock.ts';
 import type { Log } from './observe/log.ts';
+import { watchProcess } from './observe/process.ts';
 import { type Db, openDb } from './registry/db.ts';
 import { migrate } from './registry/migrate.ts';
 import { type PortRange, syncPorts } from './registry/ports.ts';
@@ -69,7 +70,9 @@ export async function startOrchestrator(options: {
     onError: (err) => log.warn({ err }, 'what engines left could not be tidied up'),
     failpoint,
   });
+  const process_watch = watchProcess();
   const end = async () => {
+    process_watch.close();
     await backend.close();
     await replica.close();
     await db.end();
@@ -84,6 +87,7 @@ export async function startOrchestrator(options: {
       log,
       failpoint,
       random: Math.random,
+      process_watch,
       owner: replica.id,
     });
     const { app, startLoops, release } = core;

@@ -21,6 +21,8 @@ import { startRetention } from './lifecycle/retention.ts';
 import { startRunner } from './lifecycle/runner.ts';
 import { startWarmPool } from './lifecycle/warm_pool.ts';
 import type { Log } from './observe/log.ts';
+import type { ProcessWatch } from './observe/process.ts';
+import { createTally } from './observe/tally.ts';
 import type { Db } from './registry/db.ts';
 import { databaseTime } from './registry/health.ts';
 
@@ -34,6 +36,8 @@ export type Surroundings = {
   failpoint: HitFailpoint;
   /** A number from 0 to 1: by how much loops vary their pauses. */
   random: () => number;
+  /** What GET /metrics/prometheus says of the process. */
+  process_watch: ProcessWatch;
   /** This replica's id, see registry/replica.ts. */
   owner: number;
 };
@@ -56,6 +60,7 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
   const ports = { min: config.port_min, max: config.port_max };
   const parts = {
     ...surroundings,
+    tally: createTally(),
     master_keys,
     engine_environment,
     ports,

@@ -10,6 +10,7 @@ import { appendAudit } from '../audit/append.ts';
 import { OrchestratorError } from '../errors.ts';
 import { OPERATIONS } from '../lifecycle/machine.ts';
 import type { Lifecycle } from '../lifecycle/operations.ts';
+import type { Tally } from '../observe/tally.ts';
 import { type AdmitEngine, type AdmitLook, lookAgain } from '../registry/admit.ts';
 import type { Db } from '../registry/db.ts';
 import { type EngineAndOperation, engineOf } from '../registry/engines.ts';
@@ -36,6 +37,7 @@ export type Admission = { admitted: true; engine: AdmitEngine } | { admitted: fa
 export type AdmissionDeps = {
   db: Db;
   lifecycle: Lifecycle;
+  tally: Tally;
   /** `engine_version` where the caller names none. */
   default_version: string;
 };
@@ -52,6 +54,7 @@ export async function admit(
 ): Promise<Admission> {
   const { product, wait_s } = first;
   if (wait_s > 0) {
+    deps.tally.admit(product.slug, 'limited');
     throw new OrchestratorError('RATE_LIMITED', `Rate limit exceeded. Retry in ${wait_s} seconds.`, {
       retry_after_s: wait_s,
     });
@@ -60,11 +63,13 @@ export async function admit(
     enforce(checkProduct(product.policy));
     const admission = await admitInRounds(deps, first, user_id, flags);
     if (!admission.admitted) await auditDenial(deps.db, product, user_id, admission.reason);
+    deps.tally.admit(product.slug, admission.admitted ? 'granted' : 'denied');
     return admission;
   } catch (error) {
-    if (error instanceof OrchestratorError && ['POLICY_DENIED', 'QUOTA_EXCEEDED'].includes(error.code)) {
-      await auditDenial(deps.db, product, user_id, error.code);
-    }
+    const denied =
+      error instanceof OrchestratorError && ['POLICY_DENIED', 'QUOTA_EXCEEDED'].includes(error.code);
+    deps.tally.admit(product.slug, denied ? 'denied' : 'failed');
+    if (denied) await auditDenial(deps.db, product, user_id, error.code);
     throw error;
   }
 }

@@ -17,6 +17,7 @@ import { settleKey } from '../lifecycle/key_rotation.ts';
 import type { Lifecycle } from '../lifecycle/operations.ts';
 import { probeHealth } from '../lifecycle/probe.ts';
 import type { Log } from '../observe/log.ts';
+import type { Tally } from '../observe/tally.ts';
 import type { Db } from '../registry/db.ts';
 import {
   claimProbes,
@@ -38,6 +39,7 @@ export type ProbeDeps = {
   master_keys: MasterKeys;
   ask: Ask;
   log: Log;
+  tally: Tally;
   health: HealthSettings;
   restarts: RestartPolicy;
 };
@@ -78,6 +80,7 @@ async function probeOne(deps: ProbeDeps, engine: ProbedEngine, signal: AbortSign
       ? { health: 'ill', seen: 'no address' }
       : await probeHealth(deps.ask, engine.url, health.timeout_s * 1000, signal);
   if (outcome.health !== 'ill') await settleKey(deps, engine, signal);
+  deps.tally.probe(outcome.health);
   const changed = outcome.health !== engine.health;
   const audited = changed || engine.probes % AUDIT_EVERY === 0;
   if (outcome.health === 'ok' && !audited) return true;

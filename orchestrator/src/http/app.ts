@@ -11,6 +11,7 @@ import { explainRoutes } from './explain.ts';
 import { fleetRoutes } from './fleet.ts';
 import { healthRoutes } from './health.ts';
 import { lifecycleRoutes } from './lifecycle.ts';
+import { metricsRoutes } from './metrics.ts';
 import { operationRoutes } from './operations.ts';
 import { checkEncoding, rawPath } from './path.ts';
 import { productRoutes } from './products.ts';
@@ -35,6 +36,7 @@ export function createApp(deps: HttpDeps): App {
   operationRoutes(app, deps);
   fleetRoutes(app, deps);
   eventRoutes(app, deps);
+  metricsRoutes(app, deps);
   auditRoutes(app, deps);
   docsRoutes(app);
   return app;

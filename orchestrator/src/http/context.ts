@@ -5,6 +5,7 @@ import type { HealthSettings, RestartPolicy } from '../config.ts';
 import type { Feed } from '../fleet/feed.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Log } from '../observe/log.ts';
+import type { ProcessWatch } from '../observe/process.ts';
 import type { SleepMode } from '../registry/policy.ts';
 import type { ProductRow } from '../registry/products.ts';
 
@@ -18,6 +19,7 @@ export type HttpDeps = AdmissionDeps & {
   health: HealthSettings;
   restarts: RestartPolicy;
   feed: Feed;
+  process_watch: ProcessWatch;
 };
 
 /**

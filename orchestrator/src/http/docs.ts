@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { renderOpenApi } from '@september/openapi-page';
+import { VERSION } from '../version.ts';
 import { KEY_SCHEMES } from './auth.ts';
 import type { App } from './context.ts';
 
@@ -7,7 +8,7 @@ const INFO = {
   openapi: '3.1.0',
   info: {
     title: 'bap-engine',
-    version: '0.1.0',
+    version: VERSION,
     description: 'The control plane: one Engine for each user of each product.',
   },
 };

@@ -14,10 +14,17 @@ import type { RestartPolicy } from '../config.ts';
 import { OrchestratorError } from '../errors.ts';
 import type { HitFailpoint } from '../failpoints.ts';
 import type { Log } from '../observe/log.ts';
+import type { Tally } from '../observe/tally.ts';
 import { swapKey } from '../registry/engine_keys.ts';
 import { deleteEngine, type EngineRow, engineById, lockEngine, updateEngine } from '../registry/engines.ts';
 import { noteUp, probeSoon } from '../registry/health.ts';
-import { type Claim, endOperation, noteStep, type OperationRow } from '../registry/operations.ts';
+import {
+  type Claim,
+  type EndedOperation,
+  endOperation,
+  noteStep,
+  type OperationRow,
+} from '../registry/operations.ts';
 import { releasePort } from '../registry/ports.ts';
 import { lookAgain, noteAsleep } from '../registry/sleep.ts';
 import { layToRest } from '../registry/tombstones.ts';
@@ -31,7 +38,12 @@ const MAX_ATTEMPTS = 10;
 /** An engine that did not get ready has no turns to finish, seconds. */
 const FAILED_BOOT_GRACE_S = 3;
 
-export type AttemptDeps = StepDeps & { log: Log; failpoint: HitFailpoint; restarts: RestartPolicy };
+export type AttemptDeps = StepDeps & {
+  log: Log;
+  tally: Tally;
+  failpoint: HitFailpoint;
+  restarts: RestartPolicy;
+};
 
 /** Another replica has claimed the operation. */
 export class LeaseLost extends Error {
@@ -69,6 +81,8 @@ export async function attempt(
   }
   deps.failpoint('end.before');
   const ended = await end(deps, claim, evidence, error, duration_ms);
+  const took_ms = ended.ended_at.getTime() - ended.created_at.getTime();
+  deps.tally.operation(ended.kind, ended.outcome, took_ms / 1000);
   deps.failpoint('end.committed');
   return ended;
 }
@@ -159,7 +173,7 @@ async function end(
   evidence: StepContext['evidence'],
   error: OrchestratorError | null,
   duration_ms: number,
-): Promise<OperationRow> {
+): Promise<EndedOperation> {
   const { kind, engine_id } = claim;
   const { success, failure, audit } = OPERATIONS[kind];
   // What the caller waited: also for an engine that was up already. One that only woke keeps what its boot took.

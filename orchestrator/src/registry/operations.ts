@@ -190,13 +190,15 @@ export async function noteStep(
   return rows.length > 0;
 }
 
+export type EndedOperation = OperationRow & { outcome: 'succeeded' | 'failed'; ended_at: Date };
+
 /** Ends an operation, once; null when it has already ended, or the lease is lost. */
 export async function endOperation(
   sql: Sql,
   { id, owner, lease }: Lease,
   end: { evidence: Record<string, unknown>; error: { code: string; message: string } | null },
-): Promise<OperationRow | null> {
-  const [row] = await sql.query<OperationRow>(
+): Promise<EndedOperation | null> {
+  const [row] = await sql.query<EndedOperation>(
     `UPDATE operations
         SET outcome = $4, error_code = $5, error_message = $6, evidence = evidence || $7::jsonb, ended_at = now()
       WHERE id = $1 AND owner = $2 AND lease = $3 AND outcome IS NULL RETURNING *`,

@@ -28,6 +28,8 @@ const ENDPOINTS: Endpoint[] = [
   ['GET', '/engines', 'either'],
   ['GET', '/status', 'either'],
   ['GET', '/events', 'either'],
+  ['GET', '/metrics', 'either'],
+  ['GET', '/metrics/prometheus', 'admin'],
   ['GET', '/operations/00000000-0000-4000-8000-000000000000', 'either'],
   ['GET', '/audit', 'either'],
 ];

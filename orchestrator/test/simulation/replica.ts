@@ -181,6 +181,7 @@ export async function startReplica(around: Surrounds): Promise<Replica> {
           }
         },
         random: random.next,
+        process_watch: { families: () => [], close() {} },
         owner: id,
       });
       break;
