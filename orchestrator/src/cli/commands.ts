@@ -2,6 +2,7 @@ import type { Command } from './command.ts';
 import { audit, auditVerify } from './commands/audit.ts';
 import { doctor } from './commands/doctor.ts';
 import { engines, explain } from './commands/engines.ts';
+import { rotateMasterKey } from './commands/master_key.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { operations } from './commands/operations.ts';
 import {
@@ -25,6 +26,7 @@ export const COMMANDS: readonly Command[] = [
   audit,
   auditVerify,
   operations,
+  rotateMasterKey,
   migrateCommand,
   doctor,
   repairEpochsCommand,

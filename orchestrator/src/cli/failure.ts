@@ -5,6 +5,7 @@
 import { ConfigError } from '../config.ts';
 import { ERRORS, isErrorCode, OrchestratorError } from '../errors.ts';
 import { EmbeddedPostgresError } from '../registry/embedded_postgres.ts';
+import { MissingMasterKey } from '../registry/master_keys.ts';
 
 /** Exit codes of `bap-engine`. */
 export const EXIT_CODES = {
@@ -23,6 +24,7 @@ const FAILURES = {
   UNREACHABLE: 'unreachable',
   CONFIGURATION: 'configuration',
   UNEXPECTED_ANSWER: 'failed',
+  MISSING_MASTER_KEY: 'failed',
   INTERNAL_ERROR: 'failed',
 } as const satisfies Record<string, Ending>;
 
@@ -54,6 +56,13 @@ export function asFailure(error: unknown): CommandFailure {
   if (error instanceof CommandFailure) return error;
   if (error instanceof ConfigError) {
     return new CommandFailure('CONFIGURATION', error.message, { details: { problems: error.problems } });
+  }
+  if (error instanceof MissingMasterKey) {
+    const { engines, engine_ids, answers } = error;
+    return new CommandFailure('MISSING_MASTER_KEY', error.message, {
+      details: { engines, engine_ids, answers },
+      advice: 'Add the key they were sealed with to ORCH_MASTER_KEY, behind the first, and run this again.',
+    });
   }
   if (error instanceof EmbeddedPostgresError) return new CommandFailure('UNREACHABLE', error.message);
   if (error instanceof OrchestratorError) {

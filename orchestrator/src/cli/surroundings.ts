@@ -3,9 +3,8 @@
  * work on the database itself run beside the orchestrator, with its configuration. In development both find what
  * `npm start` has made for itself.
  */
-import { readFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { type Config, loadConfig } from '../config.ts';
+import { type Config, loadConfig, readSecretFiles } from '../config.ts';
 import { developmentEnvironment, type Environment, MADE_LATER } from '../development/environment.ts';
 import { readSecrets, secretsFile } from '../development/secrets.ts';
 import { type Db, openDb } from '../registry/db.ts';
@@ -28,7 +27,7 @@ export const COMMAND_LINE_VARIABLES = [
   { name: 'ORCH_ADMIN_KEY_FILE', default: '', meaning: 'A file that holds it, instead.' },
 ] as const;
 
-/** Where the fleet's API is, and the key to it. Throws `CONFIGURATION`. */
+/** Where the fleet's API is, and the key to it. Throws `CONFIGURATION`, or `ConfigError`. */
 export async function fleetAccess(io: Io): Promise<{ url: string; admin_key: string }> {
   const { env, development, data_dir } = await environment(io);
   const port = (development && env.ORCH_PORT) || '8000';
@@ -37,7 +36,6 @@ export async function fleetAccess(io: Io): Promise<{ url: string; admin_key: str
     throw new CommandFailure('CONFIGURATION', 'ORCH_URL must be http://host:port or https://host:port.');
   }
   if (env.ORCH_ADMIN_KEY) return { url, admin_key: env.ORCH_ADMIN_KEY };
-  if (env.ORCH_ADMIN_KEY_FILE) return { url, admin_key: await readKey(env.ORCH_ADMIN_KEY_FILE) };
   const secrets = development ? await readSecrets(data_dir) : null;
   if (secrets === null) {
     throw new CommandFailure('CONFIGURATION', 'There is no admin key.', {
@@ -47,14 +45,6 @@ export async function fleetAccess(io: Io): Promise<{ url: string; admin_key: str
   }
   io.note(`(development: admin key from ${relative(io.cwd, secretsFile(data_dir))})`);
   return { url, admin_key: secrets.admin_key };
-}
-
-async function readKey(file: string): Promise<string> {
-  try {
-    return (await readFile(file, 'utf8')).trim();
-  } catch (cause) {
-    throw new CommandFailure('CONFIGURATION', `ORCH_ADMIN_KEY_FILE cannot be read: ${file}.`, { cause });
-  }
 }
 
 /** `database`: null where it is the embedded one and that does not run. */
@@ -96,6 +86,6 @@ export async function withDatabase<T>(io: Io, work: (db: Db, config: Config) => 
 
 async function environment(io: Io) {
   const development = io.env.NODE_ENV !== 'production';
-  const env = development ? await developmentEnvironment(io.env, io.cwd) : io.env;
+  const env = development ? await developmentEnvironment(io.env, io.cwd) : readSecretFiles(io.env, io.cwd);
   return { env, development, data_dir: resolve(io.cwd, env.ORCH_DATA_DIR || '.september') };
 }

@@ -191,6 +191,53 @@ describe('a database that was restored from a backup', () => {
   });
 });
 
+describe('rotate-master-key', () => {
+  it('seals every engine key anew, so that the old key can go; says which are missing', async () => {
+    const env = await production();
+    const o = await startTestOrchestrator(env);
+    const { call } = await o.product();
+    await call('POST', '/engines/ada/admit', { body: { auto_provision: true } });
+    const key = Buffer.alloc(32, 9).toString('base64url');
+    const missing = await bapEngine(['rotate-master-key', '--json'], {
+      env: { ...env, ORCH_MASTER_KEY: key },
+    });
+    expect(missing.exit).toBe(1);
+    expect(JSON.parse(missing.out).error).toMatchObject({
+      code: 'MISSING_MASTER_KEY',
+      details: { engines: 1, engine_ids: [expect.any(String)] },
+    });
+    const both = { ...env, ORCH_MASTER_KEY: `${key},${env.ORCH_MASTER_KEY}` };
+    const rotated = await bapEngine(['rotate-master-key', '--json'], { env: both });
+    expect(rotated.exit).toBe(0);
+    expect(JSON.parse(rotated.out)).toMatchObject({ engines: 1 });
+    expect((await bapEngine(['rotate-master-key'], { env: both })).out).toMatch(
+      /^Sealed anew: 0 engine keys/,
+    );
+    expect((await examined({ ...env, ORCH_MASTER_KEY: key })).of('master key')).toMatchObject([
+      { verdict: 'ok' },
+    ]);
+  });
+});
+
+describe('audit verify', () => {
+  it('is content with what was written, and names the row that was altered', async () => {
+    const env = await production();
+    const o = await startTestOrchestrator(env);
+    const { id } = await o.product();
+    expect((await bapEngine(['audit', 'verify', '--json'], { env })).exit).toBe(0);
+    const [row] = await o.orchestrator.db.query<{ id: string }>(
+      "UPDATE audit_log SET actor = 'nobody' WHERE product_id = $1 RETURNING id",
+      [id],
+    );
+    const { exit, out } = await bapEngine(['audit', 'verify', '--json', `--product=${id}`], { env });
+    expect(exit).toBe(1);
+    expect(JSON.parse(out).broken).toEqual([
+      expect.objectContaining({ product_id: id, id: Number(row?.id), fault: 'altered' }),
+    ]);
+    expect(await bapEngine(['audit', 'verify', '--product=slug'], { env })).toMatchObject({ exit: 2 });
+  });
+});
+
 describe('a start in production', () => {
   it('is refused with all that is missing at once', async () => {
     const env = await production({
