@@ -61,7 +61,7 @@ export type AuditVerdict = {
  * page how many rows have been looked at. Throws `NOT_READY`.
  */
 export async function verifyAudit(
-  db: Db,
+  db: Pick<Db, 'query' | 'tx'>,
   { product_id, onProgress }: { product_id?: string; onProgress?(rows: number): void } = {},
 ): Promise<AuditVerdict> {
   const chains = (await allChains(db)).filter((chain) => product_id === undefined || chain === product_id);

@@ -2,6 +2,7 @@
  * What must be true. The oracle reads the registry beside the orchestrators, under no fault, and compares it
  * with what the witness saw and what the clients were told; the rules are in docs/reliability.md.
  */
+import { verifyAudit } from '../../src/audit/verify.ts';
 import type { RestartPolicy } from '../../src/config.ts';
 import { SCAN_S } from '../../src/lifecycle/idle.ts';
 import { OPERATIONS, takesEpoch } from '../../src/lifecycle/machine.ts';
@@ -179,6 +180,9 @@ export function createOracle(deps: OracleDeps) {
     );
     for (const { engine_id, kind, rows } of unaudited) {
       witness.violation('one outcome', engine_id, `a ${kind} has ${rows} audit rows`);
+    }
+    for (const { why } of (await verifyAudit(database)).broken) {
+      witness.violation('one outcome', null, `the audit log's chain is broken: ${why}`);
     }
     // Every take-up of what starts or freezes a process is an epoch of its own.
     const shared = await database.query<{ engine_id: string; epoch: number }>(
