@@ -23,6 +23,8 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000;
 
 /** SQLSTATE classes by which the server says that it, not the statement, is at fault: connection, resources, operator. */
 const AWAY_CLASSES = ['08', '53', '57'];
+/** A row was held for longer than `LOCK_TIMEOUT_MS`: somebody stands still in a transaction, and will go on or be cut off. */
+const LOCK_NOT_AVAILABLE = '55P03';
 
 /** Where statements run: on any connection of the pool, or inside one transaction. */
 export type Sql = {
@@ -87,9 +89,7 @@ export function openDb(url: string, onIdleError: (error: Error) => void): Db {
         return (await client.query<Row & pg.QueryResultRow>(statement)).rows;
       } catch (error) {
         if (isOutdated(error)) throw away(error);
-        if (error instanceof pg.DatabaseError && !AWAY_CLASSES.includes(error.code?.slice(0, 2) ?? '')) {
-          throw error;
-        }
+        if (error instanceof pg.DatabaseError && !isAway(error)) throw error;
         throw away(error);
       }
     },
@@ -127,6 +127,9 @@ export function openDb(url: string, onIdleError: (error: Error) => void): Db {
 export function violates(error: unknown, constraint: string): boolean {
   return error instanceof pg.DatabaseError && error.constraint === constraint;
 }
+
+const isAway = ({ code = '' }: pg.DatabaseError) =>
+  AWAY_CLASSES.includes(code.slice(0, 2)) || code === LOCK_NOT_AVAILABLE;
 
 /**
  * Whether the server refused to run a prepared statement because its tables have other columns by now: another
