@@ -133,7 +133,7 @@ function commandLinePage(): string {
     opening(
       'Command line',
       '`orchestrator/src/cli`',
-      'For operators. In a clone: `npx bap-engine …` once the dependencies are installed, `npm run -s bap-engine -- …` at any time. Every command takes `--json` (one JSON document, errors too) and `--help`; where it finds the orchestrator says [configuration.md](configuration.md).',
+      'For operators. In a clone: `npx bap-engine …` or `npm run -s bap-engine -- …`. Every command takes `--json` (one JSON document, errors too) and `--help`; where it finds the orchestrator says [configuration.md](configuration.md).',
     ),
     table(['Exit code', 'Meaning'], exits),
     `${sections.join('\n\n')}\n`,
