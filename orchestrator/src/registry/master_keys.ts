@@ -149,13 +149,14 @@ async function inBatches<Last>(
 
 type Locking = '' | 'FOR NO KEY UPDATE';
 
-// In the order of their keys, so that no two who lock several rows wait for each other.
+// In the order of their keys, so that no two who lock several rows wait for each other. The limit stands in the text:
+// a prepared statement that does not know it is planned as a scan of the whole table, once for each batch.
 
 async function enginesAfter(sql: Sql, after: string | null, lock: Locking) {
   return await sql.query<{ id: string; engine_key_enc: string; next_key_enc: string | null }>(
     `SELECT id, engine_key_enc, next_key_enc FROM engines
-      WHERE id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid) ORDER BY id LIMIT $2 ${lock}`,
-    [after, BATCH],
+      WHERE id > $1 ORDER BY id LIMIT ${BATCH} ${lock}`,
+    [after ?? '00000000-0000-0000-0000-000000000000'],
   );
 }
 
@@ -164,7 +165,7 @@ type AnswerId = { scope: string; key: string };
 async function answersAfter(sql: Sql, after: AnswerId | null, lock: Locking) {
   return await sql.query<AnswerId & { answer_enc: string }>(
     `SELECT scope, key, answer_enc FROM idempotency_keys
-      WHERE (scope, key) > ($1, $2) AND answer_enc IS NOT NULL ORDER BY scope, key LIMIT $3 ${lock}`,
-    [after?.scope ?? '', after?.key ?? '', BATCH],
+      WHERE (scope, key) > ($1, $2) AND answer_enc IS NOT NULL ORDER BY scope, key LIMIT ${BATCH} ${lock}`,
+    [after?.scope ?? '', after?.key ?? ''],
   );
 }
