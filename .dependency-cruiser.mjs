@@ -5,7 +5,10 @@ const only = (name, from, allowed) => ({
   name,
   severity: 'error',
   from: { path: from },
-  to: { path: '^(contract|engine|orchestrator|model-server|openapi-page|scripts|test)/', pathNot: allowed },
+  to: {
+    path: '^(contract|engine|orchestrator|model-server|openapi-page|scripts|bench|test)/',
+    pathNot: allowed,
+  },
 });
 
 /** Nothing in `from` may import `to`. */
@@ -18,7 +21,7 @@ export default {
     {
       name: 'no-undeclared-packages',
       severity: 'error',
-      from: { pathNot: '^(scripts|test)/|/test/' },
+      from: { pathNot: '^(scripts|bench|test)/|/test/' },
       to: { dependencyTypes: ['npm-no-pkg', 'npm-dev', 'npm-unknown'] },
     },
 
@@ -29,6 +32,7 @@ export default {
       '^orchestrator/src/',
       '^(orchestrator/src|contract/src|openapi-page/src)/',
     ),
+    only('bench-measures-what-is-shipped', '^bench/', '^(bench|scripts|contract/src|orchestrator/src)/'),
     only('model-server-stands-alone', '^model-server/src/', '^model-server/src/'),
 
     // Inside a program dependencies point down: http -> domain -> storage and backends -> contract.

@@ -1,0 +1,42 @@
+/**
+ * The orchestrator under measurement: its own composition and its own server, configured as in production, without
+ * the background loops. They would probe a million engines that are nothing but rows.
+ */
+import { pino } from 'pino';
+import { subprocessBackend } from '../../orchestrator/src/backends/subprocess.ts';
+import { loadConfig } from '../../orchestrator/src/config.ts';
+import { openCore } from '../../orchestrator/src/core.ts';
+import { noFailpoint } from '../../orchestrator/src/failpoints.ts';
+import { listen } from '../../orchestrator/src/http/server.ts';
+import { askOverHttp } from '../../orchestrator/src/lifecycle/ask.ts';
+import { systemClock } from '../../orchestrator/src/lifecycle/clock.ts';
+import { createLog } from '../../orchestrator/src/observe/log.ts';
+import { openDb } from '../../orchestrator/src/registry/db.ts';
+import { migrate } from '../../orchestrator/src/registry/migrate.ts';
+import { answerParent } from '../support/child.ts';
+
+const config = loadConfig(process.env, '/');
+const log = createLog(config.log_level, pino.destination(1));
+const db = openDb(config.database_url, (err) => log.warn({ err }, 'a database connection broke'));
+
+answerParent(async () => {
+  await migrate(db);
+  const backend = subprocessBackend({
+    root: config.data_dir,
+    entry: '',
+    catalog_dir: config.catalog_dir,
+    onError: (err) => log.warn({ err }),
+    failpoint: noFailpoint,
+  });
+  const { app } = await openCore(config, {
+    db,
+    backend,
+    clock: systemClock,
+    ask: askOverHttp,
+    log,
+    failpoint: noFailpoint,
+    random: Math.random,
+    owner: 1,
+  });
+  return (await listen(app, '127.0.0.1', 0)).url;
+});

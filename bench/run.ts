@@ -1,0 +1,20 @@
+/** `npm run bench -- NAME`: runs one benchmark. `--quick` shows figures after one short round and writes no page. */
+import { parseArgs } from 'node:util';
+import { benchAdmit } from './admit.ts';
+import { benchRateLimit } from './rate_limit.ts';
+
+const BENCHMARKS: Record<string, (options: { quick: boolean }) => Promise<void>> = {
+  admit: benchAdmit,
+  rate_limit: benchRateLimit,
+};
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { quick: { type: 'boolean', default: false } },
+});
+const bench = BENCHMARKS[positionals[0] ?? ''];
+if (bench === undefined) {
+  console.error(`usage: npm run bench -- ${Object.keys(BENCHMARKS).join('|')} [--quick]`);
+  process.exit(2);
+}
+await bench(values);
