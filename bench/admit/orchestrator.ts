@@ -11,6 +11,7 @@ import { listen } from '../../orchestrator/src/http/server.ts';
 import { askOverHttp } from '../../orchestrator/src/lifecycle/ask.ts';
 import { systemClock } from '../../orchestrator/src/lifecycle/clock.ts';
 import { createLog } from '../../orchestrator/src/observe/log.ts';
+import { watchProcess } from '../../orchestrator/src/observe/process.ts';
 import { openDb } from '../../orchestrator/src/registry/db.ts';
 import { migrate } from '../../orchestrator/src/registry/migrate.ts';
 import { answerParent } from '../support/child.ts';
@@ -37,6 +38,7 @@ answerParent(async () => {
     failpoint: noFailpoint,
     random: Math.random,
     owner: 1,
+    process_watch: watchProcess(),
   });
   return (await listen(app, '127.0.0.1', 0)).url;
 });
