@@ -9,7 +9,7 @@ import { type Loop, type LoopOptions, startLoop } from '../loops.ts';
 import type { Log } from '../observe/log.ts';
 import type { Db } from '../registry/db.ts';
 import { takeTurn } from '../registry/health.ts';
-import { type ChainId, chainPage, firstLink, follows, headOf, linkAfter, of, planEachCall } from './chain.ts';
+import { type ChainId, chainPage, firstLink, follows, headOf, linkAfter, of, planForWalk } from './chain.ts';
 
 /** Over all orchestrators one looks in so many seconds; what counts are days. */
 const LOOK_EVERY_S = 3_600;
@@ -51,7 +51,7 @@ async function removeOldAudit(deps: AuditRetentionDeps, signal: AbortSignal): Pr
 /** Removes up to `BATCH` rows from the front of a chain; gives how many. */
 async function shorten(db: Db, log: Log, chain: ChainId, days: number): Promise<number> {
   return await db.tx(async (sql) => {
-    await planEachCall(sql);
+    await planForWalk(sql);
     const [{ before } = {}] = await sql.query<{ before: string }>(
       'SELECT (extract(epoch FROM now() - make_interval(days => $1)) * 1000000)::bigint AS before',
       [days],

@@ -18,7 +18,7 @@ import {
   type Link,
   linkAfter,
   of,
-  planEachCall,
+  planForWalk,
 } from './chain.ts';
 
 /** Rows read at a time: enough to make the round trip cheap, few enough for large metadata. */
@@ -69,7 +69,7 @@ export async function verifyAudit(
   for (const chain of chains) {
     const broken = await db.tx(async (sql) => {
       await sql.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
-      await planEachCall(sql);
+      await planForWalk(sql);
       return await verifyChain(sql, chain, (rows) => {
         verdict.rows += rows;
         onProgress?.(verdict.rows);
