@@ -26,6 +26,11 @@ describe('migrations', () => {
     await checkSchema(db);
   });
 
+  it('have a number each: two of one number would stop every start', async () => {
+    const files = await readdir(new URL('../../src/registry/migrations/', import.meta.url));
+    expect(new Set(files.map((name) => name.slice(0, 4))).size).toBe(files.length);
+  });
+
   it('that are not finished make the orchestrator say so', async () => {
     const db = open(await createDatabase());
     await migrate(db);
