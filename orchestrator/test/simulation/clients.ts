@@ -174,7 +174,8 @@ export function createClients(deps: ClientsDeps) {
       ask(product, method, `${path}${wait ? '' : '?wait=false'}`, { key, body }),
     );
     const final = answer?.status === 202 ? await follow(product, answer) : answer;
-    answered();
+    // What nobody answered may still be done: by a replica that stood still, when it goes on.
+    if (final !== null) answered();
     if (key !== null && answer !== null) told.push({ product_id: product.id, key, what, tries, answer });
     return final;
   }
