@@ -2,6 +2,10 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { onTestFinished } from 'vitest';
 
+/** A statement is sent once on each connection (Parse, with its name), from then on by its name alone (Bind). */
+const PARSE = /P[\s\S]{4}(s\d+)\0([^\0]*)\0/g;
+const BIND = /B[\s\S]{4}\0(s\d+)\0/g;
+
 /** A wire to PostgreSQL that can be cut and mended, and lose an answer; `url` goes through it. */
 export async function wireTo(database_url: string) {
   const target = new URL(database_url);
@@ -14,6 +18,7 @@ export async function wireTo(database_url: string) {
   const server = createServer((socket) => {
     const upstream = connect(port, host);
     let transaction = '';
+    const statements = new Map<string, string>();
     let onAnswer: (() => void) | null = null;
     for (const end of [socket, upstream]) {
       sockets.add(end);
@@ -22,7 +27,9 @@ export async function wireTo(database_url: string) {
     }
     socket.on('data', (chunk) => {
       if (silent) return;
-      const said = chunk.toString('latin1');
+      const sent = chunk.toString('latin1');
+      for (const [, name = '', text = ''] of sent.matchAll(PARSE)) statements.set(name, text);
+      const said = sent.replace(BIND, (bind, name) => bind + statements.get(name));
       transaction = said.includes('BEGIN\0') ? said : transaction + said;
       if (said.includes('COMMIT\0') && losing !== null && transaction.includes(losing.words)) {
         onAnswer = losing.lost;
