@@ -42,7 +42,10 @@ const shapes = {
     health: z.literal('ok'),
     unhealthy_count: z.literal(0),
   }),
-  list: z.strictObject({ engines: z.array(z.strictObject(engineFields)).length(1), total: z.literal(1) }),
+  list: z.strictObject({
+    engines: z.array(z.strictObject({ ...engineFields, health: z.literal('ok') })).length(1),
+    total: z.literal(1),
+  }),
   stop: z.strictObject({ status: z.literal('stopped'), engine_id: z.uuid() }),
   start: z.strictObject({ status: z.literal('running'), url: z.url() }),
   destroy: z.strictObject({ status: z.literal('destroyed'), engine_id: z.uuid() }),
