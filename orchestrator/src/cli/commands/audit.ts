@@ -79,7 +79,7 @@ export const auditVerify: Command = {
   options: { product: { value: 'ID', meaning: 'Only the chain of the product with this id.' } },
   summary:
     'Verify the hash chains of the audit log; name the first row of each that is not as it was written.',
-  detail: 'Reads the database itself, a million rows in some 20 s. Exit code 1 when a chain is broken.',
+  detail: 'Reads the database itself, 200,000 rows in some 3 s. Exit code 1 when a chain is broken.',
   example: 'bap-engine audit verify',
   run: (given, io) =>
     withDatabase(io, async (db) => {
