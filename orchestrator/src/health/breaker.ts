@@ -10,7 +10,7 @@
  * no restart begins without it, and two of them cannot each grant the same place.
  */
 import type { Sql } from '../registry/db.ts';
-import { claimRestarts } from '../registry/health.ts';
+import { type ClaimedRestart, claimRestarts } from '../registry/health.ts';
 import {
   beginIncident,
   countFleet,
@@ -42,7 +42,7 @@ export function restartsGranted(resumed_s: number): number {
 }
 
 export type Granted = {
-  engine_ids: string[];
+  restarts: ClaimedRestart[];
   incident: ({ began?: true; ended?: true } & IncidentRow) | null;
 };
 
@@ -56,16 +56,16 @@ export async function grantRestarts(sql: Sql, limit: number): Promise<Granted> {
   const open = await openIncident(sql);
   if (open === null && many) {
     const incident = await beginIncident(sql, { ill, fleet, pause_s: PAUSE_S });
-    return { engine_ids: [], incident: { ...incident, began: true } };
+    return { restarts: [], incident: { ...incident, began: true } };
   }
-  if (open === null) return { engine_ids: await claimRestarts(sql, limit), incident: null };
+  if (open === null) return { restarts: await claimRestarts(sql, limit), incident: null };
 
   const places = Math.min(limit, restartsGranted(open.resumed_s) - open.restarts);
-  if (places <= 0) return { engine_ids: [], incident: open };
-  const engine_ids = await claimRestarts(sql, places);
-  await countIncidentRestarts(sql, open.id, engine_ids.length);
+  if (places <= 0) return { restarts: [], incident: open };
+  const restarts = await claimRestarts(sql, places);
+  await countIncidentRestarts(sql, open.id, restarts.length);
   // Nobody waits any more, and it does not spread.
-  if (many || engine_ids.length === places) return { engine_ids, incident: open };
+  if (many || restarts.length === places) return { restarts, incident: open };
   await endIncident(sql, open.id);
-  return { engine_ids, incident: { ...open, ended: true } };
+  return { restarts, incident: { ...open, ended: true } };
 }

@@ -9,6 +9,7 @@ import { OrchestratorError } from '../errors.ts';
 import type { Lifecycle } from '../lifecycle/operations.ts';
 import type { Log } from '../observe/log.ts';
 import type { Db } from '../registry/db.ts';
+import type { ClaimedRestart } from '../registry/health.ts';
 import { grantRestarts } from './breaker.ts';
 
 /** Restarts that one orchestrator has under way. */
@@ -21,20 +22,22 @@ export function restarter(deps: RestartDeps, onFree: () => void): () => Promise<
   const { db, lifecycle, log } = deps;
   let underWay = 0;
 
-  async function restart(engine_id: string): Promise<void> {
-    const operation = await lifecycle.change('restart', engine_id, 'system');
+  async function restart(claimed: ClaimedRestart): Promise<void> {
+    const operation = await lifecycle.restartClaimed(claimed);
     await lifecycle.outcome(operation.id);
   }
 
   return async () => {
-    const { engine_ids, incident } = await db.tx((sql) => grantRestarts(sql, PARALLEL - underWay));
+    const { restarts, incident } = await db.tx((sql) => grantRestarts(sql, PARALLEL - underWay));
     if (incident?.began) log.error({ incident }, 'many engines turned ill at once: restarts pause');
     if (incident?.ended) log.warn({ incident }, 'the incident is over');
-    for (const engine_id of engine_ids) {
+    for (const claimed of restarts) {
       underWay += 1;
-      restart(engine_id)
+      restart(claimed)
         // What a failed one means is in the registry; a refusal means that somebody else was faster.
-        .catch((err) => log.info({ engine_id, code: codeOf(err), err }, 'a restart did not succeed'))
+        .catch((err) =>
+          log.info({ engine_id: claimed.engine_id, code: codeOf(err), err }, 'a restart did not succeed'),
+        )
         .finally(() => {
           underWay -= 1;
           onFree();

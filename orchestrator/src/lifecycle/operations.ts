@@ -25,6 +25,7 @@ import {
   type SleepDepth,
   updateEngine,
 } from '../registry/engines.ts';
+import type { ClaimedRestart } from '../registry/health.ts';
 import { findOnce, keepOnce, type OnceRequest, takeOnce } from '../registry/idempotency.ts';
 import {
   insertOperation,
@@ -69,6 +70,11 @@ export type Lifecycle = {
     actor: string,
     once?: OnceRequest | null,
   ): Promise<OperationRow>;
+  /**
+   * Begins the restart that was claimed. Throws the machine's refusal when the claim no longer stands: since then
+   * somebody else has restarted the engine, and if that failed, its next pause must not be cut short.
+   */
+  restartClaimed(claimed: ClaimedRestart): Promise<OperationRow>;
   /** Begins or joins a destroy that leaves a tombstone, for `retain_s` seconds. As `change`. */
   retire(
     engine_id: string,
@@ -155,6 +161,9 @@ export function openLifecycle(deps: {
 
     change: (kind, engine_id, actor, once = null) =>
       begin(once, (sql) => beginOrJoin(sql, kind, engine_id, actor)),
+
+    restartClaimed: ({ engine_id, restart_at }) =>
+      begin(null, (sql) => beginOrJoin(sql, 'restart', engine_id, 'system', { restart_at })),
 
     retire: (engine_id, retain_s, actor, once = null) =>
       begin(once, (sql) => beginOrJoin(sql, 'retire', engine_id, actor, { retain_s })),
@@ -246,7 +255,7 @@ export function openLifecycle(deps: {
     kind: Change,
     engine_id: string,
     actor: string,
-    wish: { sleep?: SleepWish; retain_s?: number } = {},
+    wish: { sleep?: SleepWish; retain_s?: number; restart_at?: Date } = {},
   ): Promise<Begun> {
     const engine = await lockEngine(sql, engine_id);
     if (engine === null || (engine.tombstone_until !== null && !actsOnTombstones(kind))) {
@@ -260,7 +269,10 @@ export function openLifecycle(deps: {
         if (kind === 'restart' && engine.restart_at === null) {
           throw new OrchestratorError(OPERATIONS.restart.refusal, 'No restart of the engine is planned.');
         }
-        const { sleep, retain_s } = wish;
+        const { sleep, retain_s, restart_at } = wish;
+        if (restart_at !== undefined && restart_at.getTime() !== engine.restart_at?.getTime()) {
+          throw new OrchestratorError(OPERATIONS.restart.refusal, 'The restart was planned anew.');
+        }
         const target = sleep === undefined ? engine : await bound(sql, engine, sleep.depth);
         return only(await commit(sql, kind, target, actor, { quiet_s: sleep?.quiet_s, retain_s }));
       }

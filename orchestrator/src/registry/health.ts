@@ -122,17 +122,19 @@ export async function countRestart(sql: Sql, id: string, count: 'one more' | 'no
   );
 }
 
-/** Claims up to `limit` failed engines whose restart is due, the longest waiting first; gives their ids. */
-export async function claimRestarts(sql: Sql, limit: number): Promise<string[]> {
-  const rows = await sql.query<{ id: string }>(
+/** A restart that one orchestrator may begin, as long as `restart_at` stands in the engine's row. */
+export type ClaimedRestart = { engine_id: string; restart_at: Date };
+
+/** Claims up to `limit` failed engines whose restart is due, the longest waiting first. */
+export async function claimRestarts(sql: Sql, limit: number): Promise<ClaimedRestart[]> {
+  return await sql.query<ClaimedRestart>(
     `UPDATE engines SET restart_at = now() + make_interval(secs => $2)
       WHERE id IN (SELECT e.id FROM engines e
                     WHERE e.status = 'failed' AND e.restart_at <= now() AND ${SETTLED}
                     ORDER BY e.restart_at LIMIT $1 FOR UPDATE OF e SKIP LOCKED)
-      RETURNING id`,
+      RETURNING id AS engine_id, restart_at`,
     [limit, RESTART_CLAIM_S],
   );
-  return rows.map(({ id }) => id);
 }
 
 /** A page of the running engines on which no operation is under way, by id; begin with `after` null. */

@@ -36,25 +36,25 @@ describe('the breaker', () => {
     [26, 5, 'five, less than a fifth of the fleet'],
   ])('of %i engines %i ill is none: %s', async (size, ill) => {
     const db = await fleetOf(size, ill);
-    expect((await grant(db)).engine_ids).toHaveLength(ill);
+    expect((await grant(db)).restarts).toHaveLength(ill);
     expect(await openIncident(db)).toBeNull();
   });
 
   it('a fifth of the fleet at once is one incident: restarts pause, resume slowly, and it ends by itself', async () => {
     const db = await fleetOf(25, 5);
-    expect(await grant(db)).toMatchObject({ engine_ids: [], incident: { began: true, ill: 5, fleet: 25 } });
-    expect(await grant(db)).toMatchObject({ engine_ids: [], incident: { restarts: 0 } });
+    expect(await grant(db)).toMatchObject({ restarts: [], incident: { began: true, ill: 5, fleet: 25 } });
+    expect(await grant(db)).toMatchObject({ restarts: [], incident: { restarts: 0 } });
     await resumed(db, 0);
-    expect((await grant(db)).engine_ids).toHaveLength(1);
-    expect((await grant(db)).engine_ids).toHaveLength(0);
+    expect((await grant(db)).restarts).toHaveLength(1);
+    expect((await grant(db)).restarts).toHaveLength(0);
     await resumed(db, 2);
-    expect((await grant(db)).engine_ids).toHaveLength(2);
+    expect((await grant(db)).restarts).toHaveLength(2);
     await resumed(db, 60);
     // None waits any more, but what turned ill a moment ago still is.
-    expect((await grant(db)).engine_ids).toHaveLength(2);
+    expect((await grant(db)).restarts).toHaveLength(2);
     expect(await openIncident(db)).toMatchObject({ restarts: 5 });
     await db.query("UPDATE engines SET status = 'running', ill_since = NULL, restart_at = NULL");
-    expect(await grant(db)).toMatchObject({ engine_ids: [], incident: { ended: true } });
+    expect(await grant(db)).toMatchObject({ restarts: [], incident: { ended: true } });
     expect(await openIncident(db)).toBeNull();
     expect(await db.query('SELECT count(*)::int AS n FROM incidents')).toEqual([{ n: 1 }]);
   });
@@ -62,7 +62,7 @@ describe('the breaker', () => {
   it('ill for longer than a minute is no incident of this minute', async () => {
     const db = await fleetOf(10, 10);
     await db.query("UPDATE engines SET ill_since = now() - interval '61 s'");
-    expect((await grant(db)).engine_ids).toHaveLength(10);
+    expect((await grant(db)).restarts).toHaveLength(10);
   });
 
   it('is exact over orchestrators that ask in the same moment', async () => {
@@ -72,7 +72,7 @@ describe('the breaker', () => {
     await resumed(db, 4);
     const granted = await Promise.all(Array.from({ length: 8 }, () => grant(db, 3)));
     // The clock goes on while they ask.
-    const total = granted.flatMap(({ engine_ids }) => engine_ids).length;
+    const total = granted.flatMap(({ restarts }) => restarts).length;
     expect(total).toBeGreaterThanOrEqual(restartsGranted(4));
     expect(total).toBeLessThanOrEqual(restartsGranted(8));
   });

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import pg from 'pg';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { findByArgument } from '../../src/backends/process.ts';
 import type { OperationRow } from '../../src/registry/operations.ts';
 import { startChildOrchestrator } from '../support/child_orchestrator.ts';
@@ -11,6 +12,13 @@ const both = { auto_provision: true, auto_wake: true };
 const processesOf = async (id: string) => (await findByArgument(`--engine=${id}/`)).map(({ pid }) => pid);
 const operations = (o: TestOrchestrator, kind: string) =>
   o.orchestrator.db.query<OperationRow>('SELECT * FROM operations WHERE kind = $1', [kind]);
+
+async function connectTo(url: string) {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  onTestFinished(() => client.end());
+  return client;
+}
 
 /** One replica in this process, and one that freezes itself when it comes to `point`. */
 async function twoReplicas(point: string) {
@@ -113,6 +121,26 @@ describe('a replica that is frozen past its lease and continues', () => {
     frozen.signal('SIGCONT');
     expect((await asked).body).toMatchObject({ admitted: false, reason: 'engine_unhealthy' });
     expect(await operations(alive, 'restart')).toEqual([]);
+  });
+
+  it('begins no restart that others have put off since it was claimed', async () => {
+    const { env, alive, frozen, call } = await twoReplicas('begin.before');
+    await call('POST', '/engines/ada/admit', { body: both });
+    // The other must claim it; this one only leaves its engine behind.
+    await alive.orchestrator.close();
+    const db = await connectTo(env.ORCH_DATABASE_URL);
+    await db.query("UPDATE engines SET status = 'failed', restart_at = now()");
+    await until('it is frozen', () => stat(join(alive.config.data_dir, 'fired')).catch(() => null));
+    const { rows } = await db.query(
+      "UPDATE engines SET restart_attempts = 1, restart_at = now() + interval '2 seconds' RETURNING restart_at",
+    );
+
+    frozen.signal('SIGCONT');
+    const began = await until('it is restarted', async () => {
+      const found = await db.query("SELECT created_at FROM operations WHERE kind = 'restart'");
+      return found.rows[0]?.created_at;
+    });
+    expect(began.getTime()).toBeGreaterThanOrEqual(rows[0].restart_at.getTime());
   });
 
   it('brings up no engine that has become a tombstone since', async () => {
