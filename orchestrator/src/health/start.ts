@@ -1,5 +1,6 @@
 /** The background loops that keep engines healthy, started together. Each may run in any number of orchestrators. */
 import type { Clock } from '../lifecycle/clock.ts';
+import { noteExit } from '../lifecycle/presence.ts';
 import { type ReconcileDeps, reconciler } from '../lifecycle/reconcile.ts';
 import { startLoop } from '../loops.ts';
 import { type ProbeDeps, probeDue } from './probes.ts';
@@ -21,12 +22,10 @@ export function startHealth(deps: HealthDeps, signal: AbortSignal): { ended: Pro
   const { backend, lifecycle, clock, log } = deps;
   const loop = { every_ms: TICK_MS, jitter: JITTER, clock, log, random: deps.random, signal };
 
-  const stopListening = backend.onExit(({ engine_id, epoch, report }) => {
-    const how = report.signal ?? (report.code === null ? 'seen by nobody' : `exit code ${report.code}`);
-    const evidence = { found_by: 'exit' as const, exit: report };
-    lifecycle.fail(engine_id, epoch, `The engine ended (${how}).`, evidence).catch((err) => {
+  const stopListening = backend.onExit((exited) => {
+    noteExit({ backend, fail: lifecycle.fail }, exited).catch((err) => {
       // The next probe finds it too.
-      log.warn({ engine_id, err }, 'the end of an engine could not be noted');
+      log.warn({ engine_id: exited.engine_id, err }, 'the end of an engine could not be noted');
     });
   });
   signal.addEventListener('abort', stopListening, { once: true });
