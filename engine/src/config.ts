@@ -87,6 +87,11 @@ export const Variables = z.object({
   TURN_TIMEOUT_S: integer(1, 7 * DAY_S)
     .prefault('1800')
     .describe('Guard: seconds per turn (E16).'),
+  TURN_MAX_TOKENS: integer(1, 1_000_000_000)
+    .optional()
+    .describe(
+      'Guard: tokens per turn, input and output of all its model calls; a call that could exceed it is not made (E16).',
+    ),
   CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY: integer(1, 100)
     .prefault('10')
     .describe('Tools at once inside one turn.'),
@@ -132,6 +137,8 @@ export type Config = {
   default_agent: string;
   max_iterations: number;
   turn_timeout_s: number;
+  /** Undefined: no limit. */
+  turn_max_tokens: number | undefined;
   tool_concurrency: number;
   replay_ttl_s: number;
   host: string;
@@ -213,6 +220,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     default_agent: values.ENGINE_DEFAULT_AGENT,
     max_iterations: values.AGENT_MAX_ITERATIONS,
     turn_timeout_s: values.TURN_TIMEOUT_S,
+    turn_max_tokens: values.TURN_MAX_TOKENS,
     tool_concurrency: values.CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY,
     replay_ttl_s: values.CHANNEL_STATE_TTL_ACTIVE,
     host: values.ENGINE_HOST,

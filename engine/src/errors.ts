@@ -20,6 +20,9 @@ export const ERRORS = {
   LLM_TIMEOUT: { status: 504, retry: 'once' },
   AGENT_ITERATION_LIMIT: { status: null, retry: 'no' },
   TURN_TIMEOUT: { status: null, retry: 'no' },
+  TURN_TOKEN_LIMIT: { status: null, retry: 'no' },
+  TURN_COST_LIMIT: { status: null, retry: 'no' },
+  REPEATED_TOOL_CALL: { status: null, retry: 'no' },
 } as const;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -91,6 +91,8 @@ async function start(): Promise<void> {
 
   const { createHerald } = await import('./herald/index.ts');
   const { randomId: newId } = await import('./ids.ts');
+  const { createContexts } = await import('./turn/context.ts');
+  const { createGuards } = await import('./turn/guards.ts');
   const { createCoordinator } = await import('./turn/coordinator.ts');
   const { endLeftTurns } = await import('./turn/recover.ts');
   const herald = createHerald(config.model);
@@ -100,7 +102,8 @@ async function start(): Promise<void> {
     brain,
     catalog,
     herald,
-    tools: tools.map((tool) => tool.definition),
+    contexts: createContexts({ brain, soul: catalog.soul, tools: tools.map((tool) => tool.definition) }),
+    guards: createGuards({ ...config, max_tokens: config.turn_max_tokens, max_cost_usd: undefined }),
     dispatch,
     now,
     newId,

@@ -10,7 +10,9 @@ import { createApp } from '../src/http/app.ts';
 import { listen, type Server } from '../src/http/server.ts';
 import { randomId } from '../src/ids.ts';
 import { createLog } from '../src/observe/log.ts';
+import { createContexts } from '../src/turn/context.ts';
 import { createCoordinator } from '../src/turn/coordinator.ts';
+import { createGuards } from '../src/turn/guards.ts';
 import { environment, KEY, temporaryFolder } from './support/engine.ts';
 import { all, events, execute, rest, textOf, until } from './support/stream.ts';
 
@@ -57,14 +59,16 @@ beforeAll(async () => {
     now: Date.now,
     onError: () => {},
   });
+  const catalog = loadCatalog(config.catalog_dir, {
+    tools: ['list_files', 'read_file'],
+    default_agent: 'assistant',
+  });
   const coordinator = createCoordinator({
     brain,
-    catalog: loadCatalog(config.catalog_dir, {
-      tools: ['list_files', 'read_file'],
-      default_agent: 'assistant',
-    }),
+    catalog,
     herald,
-    tools: [],
+    contexts: createContexts({ brain, soul: catalog.soul, tools: [] }),
+    guards: createGuards({ ...config, max_tokens: undefined, max_cost_usd: undefined }),
     dispatch: () => [],
     now: Date.now,
     newId: randomId,

@@ -15,6 +15,13 @@ export function integer(row: Row, column: string): number {
   return value;
 }
 
+/** A number that may have a fraction. */
+export function real(row: Row, column: string): number {
+  const value = row[column];
+  if (typeof value !== 'number') throw new TypeError(`Column ${column} is not a number`);
+  return value;
+}
+
 export function integerOrNull(row: Row, column: string): number | null {
   return row[column] === null ? null : integer(row, column);
 }

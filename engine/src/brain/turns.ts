@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Usage } from '../types.ts';
-import { integer, integerOrNull, type Row, text } from './sqlite.ts';
+import { integer, integerOrNull, type Row, real, text } from './sqlite.ts';
 
 export type NewTurn = {
   turn_id: string;
@@ -32,9 +32,13 @@ export function openTurns(db: DatabaseSync) {
   const insert = db.prepare(`
     INSERT INTO turns (turn_id, task_id, status, agent, request, metadata, idempotency_key, started_at, first_event_id)
     VALUES (?, ?, 'running', ?, ?, ?, ?, ?, ?)`);
-  const addUsage = db.prepare(`
-    UPDATE turns SET input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,
-      cache_hit_tokens = cache_hit_tokens + ? WHERE turn_id = ?`);
+  const spend = db.prepare(`
+    UPDATE turns SET model_calls = model_calls + 1, input_tokens = input_tokens + ?,
+      output_tokens = output_tokens + ?, cache_hit_tokens = cache_hit_tokens + ?, cost_usd = cost_usd + ?
+    WHERE turn_id = ?`);
+  const setActive = db.prepare('UPDATE turns SET active_ms = max(active_ms, ?) WHERE turn_id = ?');
+  const spent = db.prepare(`
+    SELECT model_calls, input_tokens + output_tokens AS tokens, cost_usd, active_ms FROM turns WHERE turn_id = ?`);
   const end = db.prepare(
     'UPDATE turns SET status = ?, error = ?, ended_at = ?, last_event_id = ? WHERE turn_id = ?',
   );
@@ -60,8 +64,26 @@ export function openTurns(db: DatabaseSync) {
       );
     },
 
-    addUsage(turn_id: string, usage: Usage): void {
-      addUsage.run(usage.input_tokens, usage.output_tokens, usage.cache_hit_tokens, turn_id);
+    /** One model call more. `cost_usd`: 0 where the price is not known. */
+    spend(turn_id: string, usage: Usage, cost_usd: number): void {
+      spend.run(usage.input_tokens, usage.output_tokens, usage.cache_hit_tokens, cost_usd, turn_id);
+    },
+
+    /** The turn has run for so long, milliseconds; less than is known changes nothing. */
+    setActive(turn_id: string, active_ms: number): void {
+      setActive.run(active_ms, turn_id);
+    },
+
+    /** What the turn has spent until now. */
+    spent(turn_id: string): { iterations: number; tokens: number; cost_usd: number; active_ms: number } {
+      const row = spent.get(turn_id);
+      if (row === undefined) throw new Error(`There is no turn ${turn_id}`);
+      return {
+        iterations: integer(row, 'model_calls'),
+        tokens: integer(row, 'tokens'),
+        cost_usd: real(row, 'cost_usd'),
+        active_ms: integer(row, 'active_ms'),
+      };
     },
 
     /** `error`: its body as JSON, null for a turn that completed. */

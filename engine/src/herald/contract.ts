@@ -14,6 +14,13 @@ export type ModelRequest = {
 };
 
 /**
+ * Output tokens on top of `max_tokens` when the model is asked to think: providers count thoughts as output,
+ * and a limit meant for the answer would be spent before it begins. Small enough for models whose output is
+ * limited to 16 k.
+ */
+export const THINKING_TOKENS = 8192;
+
+/**
  * The model behind one streaming interface. Source: engine-runtime, "Model layer: herald".
  *
  * `complete` retries by itself **before** the first event (429, 5xx, overload, time-out; `Retry-After`

@@ -1,5 +1,5 @@
 import type { StreamEvent } from '../types.ts';
-import { type Herald, HeraldError, type ModelRequest } from './contract.ts';
+import { type Herald, HeraldError, type ModelRequest, THINKING_TOKENS } from './contract.ts';
 import { toCallOptions } from './convert.ts';
 import { toEvents } from './events.ts';
 import { explain } from './failure.ts';
@@ -7,13 +7,6 @@ import { withRetries } from './retry.ts';
 import type { Clock } from './timing.ts';
 import { type Patience, watchedFetch } from './watch.ts';
 import type { Wire } from './wires.ts';
-
-/**
- * Output tokens on top of `max_tokens` when the model is asked to think: providers count thoughts as output,
- * and a limit meant for the answer would be spent before it begins. Small enough for models whose output is
- * limited to 16 k.
- */
-const THINKING_TOKENS = 8192;
 
 export type ProviderOptions = {
   provider: Exclude<Herald['provider'], 'demo'>;

@@ -4,10 +4,10 @@ import { EngineError } from '../errors.ts';
 import type { Herald } from '../herald/contract.ts';
 import { errorFields, type Log } from '../observe/log.ts';
 import type { Dispatch } from '../tools/dispatch.ts';
-import type { ToolDef } from '../types.ts';
-import { buildContext } from './context.ts';
+import type { Contexts } from './context.ts';
 import { startDeadline } from './deadline.ts';
 import { turnFailure } from './failure.ts';
+import { type Guards, timedOut } from './guards.ts';
 import { runLoop } from './loop.ts';
 import { openTurn, type RecordParts, turnRecord } from './record.ts';
 import { endLeftTurns } from './recover.ts';
@@ -53,19 +53,21 @@ type Slot = {
   first_event_id: number;
   last_event_id: number | null;
   abort: AbortController;
+  /** How long the turn has run, milliseconds. */
+  active_ms: () => number;
   done: Promise<void>;
 };
 
 export type CoordinatorParts = RecordParts & {
   catalog: Catalog;
   herald: Herald;
-  tools: ToolDef[];
+  contexts: Contexts;
+  guards: Guards;
   dispatch: Dispatch;
   log: Log;
   limits: {
     default_agent: string;
     max_tokens: number;
-    max_iterations: number;
     turn_timeout_s: number;
     /** How long an ended turn can be found by its key, milliseconds: as long as its events can be replayed. */
     replay_ttl_ms: number;
@@ -109,26 +111,22 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       first_event_id,
       last_event_id: null,
       abort,
+      active_ms: () => 0,
       done: Promise.resolve(),
     };
     slots.set(task_id, slot);
     last_turn_at = now();
 
     const turn = async () => {
-      const context = buildContext({
-        agent,
-        soul: catalog.soul,
-        tools: parts.tools,
-        history: brain.messages.ofTask(task_id),
-      });
+      const { contexts, guards, dispatch } = parts;
+      const record = turnRecord(parts, slot, slot.active_ms);
+      const thread = { task_id, turn_id, thread_id: '', agent, model: agent.model ?? herald.model };
       await runLoop(
-        context,
-        { herald, dispatch: parts.dispatch, record: turnRecord(parts, slot) },
+        { herald, contexts, guards, dispatch, record },
         {
-          model: agent.model ?? herald.model,
+          thread,
           max_tokens: limits.max_tokens,
           thinking: request.super_thinking,
-          max_iterations: limits.max_iterations,
           signal: abort.signal,
         },
       );
@@ -141,11 +139,10 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
   async function runToItsEnd(slot: Slot, turn: () => Promise<void>): Promise<void> {
     const { task_id, turn_id } = slot;
     const started = now();
-    const stopDeadline = startDeadline(limits.turn_timeout_s, () =>
-      slot.abort.abort(
-        new EngineError('TURN_TIMEOUT', `The turn was ended after ${limits.turn_timeout_s} s.`),
-      ),
+    const deadline = startDeadline(limits.turn_timeout_s, 0, () =>
+      slot.abort.abort(timedOut(limits.turn_timeout_s)),
     );
+    slot.active_ms = deadline.active_ms;
     log.info('Starting execution', { task_id, extra: { turn_id } });
     let outcome = 'completed';
     try {
@@ -163,7 +160,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
         log.error('The end of a turn could not be recorded', { task_id, extra: errorFields(unwritable) });
       }
     } finally {
-      stopDeadline();
+      deadline.stop();
       slot.last_event_id = brain.events.lastId();
       slots.delete(task_id);
       last_turn_at = now();

@@ -1,48 +1,50 @@
-import { EngineError } from '../errors.ts';
-import type { Herald } from '../herald/contract.ts';
+import { type Herald, THINKING_TOKENS } from '../herald/contract.ts';
 import type { Dispatch } from '../tools/dispatch.ts';
-import type { Message, ToolResultBlock } from '../types.ts';
-import type { Context } from './context.ts';
+import type { ContentBlock, ToolUseBlock } from '../types.ts';
+import type { Contexts, Thread } from './context.ts';
 import type { EventBody } from './events.ts';
+import { type Guards, REPEAT_WARNING, repeatedCall } from './guards.ts';
 import { toolCalls } from './history.ts';
 import { callModel } from './model_call.ts';
 import type { TurnRecord } from './record.ts';
 
 export type LoopOptions = {
-  model: string;
+  thread: Thread;
+  /** Output limit of each model call. */
   max_tokens: number;
   thinking: boolean;
-  /** Guard: model calls per turn (E16). */
-  max_iterations: number;
   /** Aborts the turn; its reason is what the turn fails with. */
   signal: AbortSignal;
 };
 
 /** What the loop works with; all its output goes to `record`. */
-export type LoopParts = { herald: Pick<Herald, 'complete'>; dispatch: Dispatch; record: TurnRecord };
+export type LoopParts = {
+  herald: Pick<Herald, 'complete'>;
+  contexts: Contexts;
+  guards: Guards;
+  dispatch: Dispatch;
+  record: TurnRecord;
+};
 
 /**
  * One turn: call the model, run the tools it asks for, give it the results, until it asks for none. Returns
  * when the turn is complete and recorded; whatever it throws is what the turn failed with. Source:
  * engine-runtime, "Agent loop".
  */
-export async function runLoop(context: Context, parts: LoopParts, options: LoopOptions): Promise<void> {
-  const { herald, dispatch, record } = parts;
-  const { signal } = options;
-  const messages: Message[] = [...context.messages];
+export async function runLoop(parts: LoopParts, options: LoopOptions): Promise<void> {
+  const { herald, contexts, guards, dispatch, record } = parts;
+  const { thread, max_tokens, thinking, signal } = options;
   const blocks = { next: 0 };
+  const answers: ToolUseBlock[][] = [];
 
-  for (let iteration = 0; iteration < options.max_iterations; iteration++) {
-    const request = {
-      model: options.model,
-      system: context.system,
-      tools: context.tools,
-      // The model layer gets a copy: what it does with the list must not reach what is sent next.
-      messages: [...messages],
-      max_tokens: options.max_tokens,
-      thinking: options.thinking,
-      signal,
-    };
+  for (;;) {
+    const { estimated_tokens, ...context } = await contexts.assemble(thread);
+    const max_output_tokens = max_tokens + (thinking ? THINKING_TOKENS : 0);
+    guards.beforeCall(
+      { input_tokens: estimated_tokens, max_output_tokens, max_cost_usd: null },
+      record.spent(),
+    );
+    const request = { ...context, model: thread.model, max_tokens, thinking, signal };
     const answer = await callModel(herald, request, blocks, record.emit);
 
     const calls = toolCalls(answer.content);
@@ -59,21 +61,19 @@ export async function runLoop(context: Context, parts: LoopParts, options: LoopO
         }),
       ),
     );
-    messages.push({ role: 'assistant', content: answer.content });
 
-    const results: ToolResultBlock[] = [];
+    answers.push(calls);
+    const repeated = guards.repeated(answers);
+    if (repeated === 'stop') throw repeatedCall();
+
+    const results: ContentBlock[] = [];
     for (const running of dispatch(calls, signal)) {
       const { call, duration_ms, ...outcome } = await running;
       record.emit({ type: 'tool_result', tool: call.name, tool_call_id: call.id, ...outcome, duration_ms });
       results.push({ type: 'tool_result', tool_use_id: call.id, ...outcome });
     }
-    const result: Message = { role: 'user', content: results };
-    record.append(result);
-    messages.push(result);
+    if (repeated === 'warn') results.push({ type: 'text', text: REPEAT_WARNING });
+    record.append({ role: 'user', content: results });
     signal.throwIfAborted();
   }
-  throw new EngineError(
-    'AGENT_ITERATION_LIMIT',
-    `The turn was ended after ${options.max_iterations} model calls. What was done so far stays in the task.`,
-  );
 }

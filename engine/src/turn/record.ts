@@ -4,6 +4,7 @@ import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
 import type { ContentBlock, Message, StopReason, Usage } from '../types.ts';
 import type { EventBody } from './events.ts';
+import type { Spent } from './guards.ts';
 import { interruptedResults } from './history.ts';
 
 /**
@@ -20,6 +21,8 @@ export type TurnRecord = {
   answer(answer: Answer, events: EventBody[]): void;
   /** The last model call is over and with it the turn. */
   complete(answer: Answer): void;
+  /** What the turn has spent until now, earlier runs of it included. */
+  spent(): Spent;
   /** The turn failed: `thread_lifecycle` errored, then `error` as the very last event (E9). */
   fail(error: EngineError): void;
 };
@@ -31,11 +34,31 @@ export type RecordParts = { brain: Brain; now: () => number; newId: NewId };
 
 export type TurnIds = { task_id: string; turn_id: string };
 
-export function turnRecord({ brain, now, newId }: RecordParts, { task_id, turn_id }: TurnIds): TurnRecord {
+/** `active_ms`: how long the turn has run. */
+export function turnRecord(
+  { brain, now, newId }: RecordParts,
+  { task_id, turn_id }: TurnIds,
+  active_ms: () => number = () => 0,
+): TurnRecord {
   const toEvent = (event: EventBody): NewEvent => newEvent({ task_id, turn_id }, event, now());
 
   const store = (message: Message, message_id = newId('msg')) =>
-    brain.messages.append({ ...message, message_id, task_id, turn_id, created_at: now() });
+    brain.messages.append({ ...message, message_id, task_id, turn_id, created_at: now(), usage: null });
+
+  const storeAnswer = ({ content, usage, model }: Answer, message_id = newId('msg')) => {
+    const created_at = now();
+    brain.messages.append({
+      role: 'assistant',
+      content,
+      message_id,
+      task_id,
+      turn_id,
+      created_at,
+      usage: { ...usage, model },
+    });
+    brain.turns.spend(turn_id, usage, 0);
+    brain.turns.setActive(turn_id, active_ms());
+  };
 
   const usageEvent = (answer: Answer): EventBody => ({ type: 'usage', ...answer.usage, model: answer.model });
 
@@ -48,13 +71,20 @@ export function turnRecord({ brain, now, newId }: RecordParts, { task_id, turn_i
     emit: (event) => brain.events.append(toEvent(event)),
 
     append(message) {
-      brain.events.commit([], () => store(message));
+      brain.events.commit([], () => {
+        store(message);
+        brain.turns.setActive(turn_id, active_ms());
+      });
+    },
+
+    spent() {
+      const spent = brain.turns.spent(turn_id);
+      return { ...spent, active_ms: Math.max(spent.active_ms, active_ms()) };
     },
 
     answer(answer, events) {
       brain.events.commit([usageEvent(answer), ...events].map(toEvent), () => {
-        store({ role: 'assistant', content: answer.content });
-        brain.turns.addUsage(turn_id, answer.usage);
+        storeAnswer(answer);
       });
     },
 
@@ -66,8 +96,7 @@ export function turnRecord({ brain, now, newId }: RecordParts, { task_id, turn_i
         { type: 'thread_lifecycle', phase: 'completed', message_id, stop_reason },
       ];
       brain.events.commit(events.map(toEvent), (ids) => {
-        store({ role: 'assistant', content: answer.content }, message_id);
-        brain.turns.addUsage(turn_id, answer.usage);
+        storeAnswer(answer, message_id);
         end(Math.max(...ids), null);
       });
     },
@@ -109,7 +138,15 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
     brain.conversations.touch(task_id, at);
     brain.turns.insert({ ...opening, started_at: at, first_event_id: Math.max(...ids) });
     const content: ContentBlock[] = [{ type: 'text', text: opening.message }];
-    brain.messages.append({ message_id, task_id, turn_id, role: 'user', content, created_at: at });
+    brain.messages.append({
+      message_id,
+      task_id,
+      turn_id,
+      role: 'user',
+      content,
+      created_at: at,
+      usage: null,
+    });
   });
   if (first_event_id === undefined) throw new Error('The event log gave no id for the first event of a turn');
   return first_event_id;
