@@ -66,7 +66,13 @@ function projectNode() {
 function runWith(node) {
   const child = spawn(node, [join(root, file), ...args], {
     stdio: 'inherit',
-    env: { ...process.env, PATH: `${join(root, 'node_modules', '.bin')}:${process.env.PATH}` },
+    env: {
+      // To strip types and compile is half of a start; where this cannot be written, it is done each time. Beside
+      // the code, so that whoever can put code in there could have changed the program as well.
+      NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compiled'),
+      ...process.env,
+      PATH: `${join(root, 'node_modules', '.bin')}:${process.env.PATH}`,
+    },
   });
   // A terminal sends Ctrl-C to the child as well; we only have to outlive it and pass its verdict on.
   process.on('SIGINT', () => {});

@@ -1,7 +1,6 @@
 /** What came out of the admit benchmark, as the table of docs/performance.md. */
-import { availableParallelism, loadavg } from 'node:os';
 import { type Measured, quantile } from '../support/measure.ts';
-import { writeReport } from '../support/page.ts';
+import { machine, spread, writeReport } from '../support/page.ts';
 
 /** What was measured in one round, one system after the other. */
 export type Round = { select: Measured; bare: Measured; admit: Measured; limited: Measured };
@@ -78,22 +77,6 @@ export async function writeAdmitReport(results: AdmitResults): Promise<void> {
     .join('\n');
   const text = `Goal: p50 at most ${GOAL.p50} × (b), rate at least ${GOAL.rps} × (b). ${verdict(results)} The load generator used at most ${Math.round(100 * Math.max(...shares))} % of a core. ${machine()}\n\n${table}`;
   await writeReport('admit', text);
-}
-
-/** A machine that is busy with other things shows in every figure; so how busy it was stands beside them. */
-function machine(): string {
-  return `${availableParallelism()} cores, shared by all processes; load average at the end ${loadavg()[2]?.toFixed(1)} (15 minutes).`;
-}
-
-/** Median over the rounds, and the least and the most. */
-function spread(values: number[], digits: number): string {
-  const [least, middle, most] = [0, 0.5, 1].map((q) =>
-    quantile(
-      [...values].sort((a, b) => a - b),
-      q,
-    ).toFixed(digits),
-  );
-  return `${middle} (${least}–${most})`;
 }
 
 function verdict(results: AdmitResults): string {

@@ -1,4 +1,4 @@
-import { enableCompileCache } from 'node:module';
+import { flushCompileCache } from 'node:module';
 
 /**
  * The whole Engine on one screen: read, check, open, listen, drain. Start it by hand with `node
@@ -12,9 +12,6 @@ if (Number.parseInt(process.versions.node, 10) < 24) {
   );
   process.exit(64);
 }
-// Before anything large is loaded, which is why the rest comes by `import()`: a warm start compiles nothing.
-enableCompileCache();
-
 const { createLog, errorFields } = await import('./observe/log.ts');
 const { StartError } = await import('./errors.ts');
 
@@ -127,6 +124,8 @@ async function start(): Promise<void> {
       start_ms: Math.round(uptime() * 1000),
     },
   });
+  // Now, not at the end: a process that is killed keeps nothing for the next start.
+  flushCompileCache();
 }
 
 /** SIGTERM and SIGINT: drain, then leave with 0. A second signal leaves at once. */

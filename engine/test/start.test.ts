@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -247,6 +247,15 @@ describe('a running Engine', () => {
     expect(textOf(await turn(engine, 'alone', '2 + 2'))).toContain('4');
     expect(textOf(await turn(engine, 'alone', '3 + 3'))).toContain('6');
     expect(await engine.stop()).toBe(0);
+  });
+
+  it('keeps what it compiled for the next start at once, not when it ends: it may be killed', async () => {
+    const cache = temporaryFolder();
+    const engine = await startEngine(temporaryFolder(), { NODE_COMPILE_CACHE: cache });
+    const kept = () => readdirSync(cache, { recursive: true }).length;
+    await expect.poll(kept, { timeout: 20_000 }).toBeGreaterThan(100);
+    expect(engine.process.exitCode).toBeNull();
+    await engine.stop();
   });
 
   it('reads .env in development, under the environment, and not in production', async () => {

@@ -16,8 +16,11 @@ type Mode = 'development' | 'production';
 const DEVELOPMENT_PASSTHROUGH =
   'LLM_API_KEY,OPENAI_API_KEY,ANTHROPIC_API_KEY,GEMINI_API_KEY,LLM_PROVIDER,LLM_MODEL,LLM_BASE_URL';
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
-/** What any program needs in order to run; with its own variables and the pass-through, all an engine gets. */
-const BASE_ENVIRONMENT = ['PATH', 'TZ', 'LANG', 'NODE_ENV'];
+/**
+ * What any program needs in order to run, and to start quickly (scripts/run.mjs); with its own variables and the
+ * pass-through, all an engine gets.
+ */
+const BASE_ENVIRONMENT = ['PATH', 'TZ', 'LANG', 'NODE_ENV', 'NODE_COMPILE_CACHE'];
 
 /** Each costs the memory of an idle engine; a pool refills in seconds, so more of them help nobody. */
 const MAX_WARM_POOL = 1000;

@@ -5,6 +5,7 @@
  * what it needs by itself and takes it all down again. A start that cannot succeed says why in one line and
  * exits with code 1.
  */
+import { flushCompileCache } from 'node:module';
 import { pino } from 'pino';
 import { StartError, startOrchestrator } from './app.ts';
 import { refuseUnfit } from './checks/examine.ts';
@@ -20,7 +21,8 @@ const end = () => {
 };
 process.once('SIGINT', end);
 process.once('SIGTERM', end);
-running.catch(fail);
+// Now, not at the end: a process that is killed keeps nothing for the next start.
+running.then(() => flushCompileCache(), fail);
 
 function fail(error: unknown): never {
   const forPeople = [ConfigError, StartError, CannotStart, EmbeddedPostgresError];

@@ -193,16 +193,18 @@ describe('the configuration', () => {
       LLM_API_KEY: 'a',
       LLM_MODEL: 'm',
       OTHER: 'o',
+      NODE_COMPILE_CACHE: '/compiled',
     };
+    const minimum = { PATH: '/bin', NODE_COMPILE_CACHE: '/compiled' };
     expect(loadConfig(env, '/').engine_environment).toEqual({
-      PATH: '/bin',
+      ...minimum,
       LLM_API_KEY: 'a',
       LLM_MODEL: 'm',
     });
     const named = { ...env, ORCH_ENGINE_ENV_PASSTHROUGH: 'OTHER, ABSENT' };
-    expect(loadConfig(named, '/').engine_environment).toEqual({ PATH: '/bin', OTHER: 'o' });
+    expect(loadConfig(named, '/').engine_environment).toEqual({ ...minimum, OTHER: 'o' });
     const production = { ...env, NODE_ENV: 'production', ORCH_ENGINE_BACKEND: 'subprocess' };
-    expect(loadConfig(production, '/').engine_environment).toEqual({ PATH: '/bin', NODE_ENV: 'production' });
+    expect(loadConfig(production, '/').engine_environment).toEqual({ ...minimum, NODE_ENV: 'production' });
   });
 
   it('never repeats the value of a secret in a problem', () => {

@@ -44,10 +44,11 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** Nothing of this machine's environment reaches the Engine but where to find programs. */
+/** Nothing of this machine's environment reaches the Engine but where to find programs, and what of them is compiled. */
 export function environment(folder: string, extra: Record<string, string> = {}): Record<string, string> {
   return {
     PATH: process.env.PATH ?? '',
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? '',
     ENGINE_API_KEY: KEY,
     SQLITE_DB_PATH: join(folder, 'brain.sqlite'),
     ENGINE_PORT: '0',

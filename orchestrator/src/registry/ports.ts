@@ -14,10 +14,15 @@ const SET_ASIDE_S = 600;
 
 export type PortRange = { min: number; max: number };
 
-/** Makes the rows of the range; run at start. Ports outside of it stay with their engines and are not given out. */
+/**
+ * Makes the rows of the range; run at start, which waits for it, so it only counts where they are all there. Ports
+ * outside of it stay with their engines and are not given out.
+ */
 export async function syncPorts(sql: Sql, range: PortRange): Promise<void> {
   await sql.query(
-    `INSERT INTO ports (port) SELECT generate_series($1::int, $2::int) ON CONFLICT DO NOTHING`,
+    `INSERT INTO ports (port) SELECT generate_series($1::int, $2::int)
+      WHERE (SELECT count(*) FROM ports WHERE port BETWEEN $1 AND $2) <= $2 - $1
+     ON CONFLICT DO NOTHING`,
     [range.min, range.max],
   );
 }

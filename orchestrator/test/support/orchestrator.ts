@@ -74,6 +74,7 @@ export async function testEnvironment(overrides: Record<string, string> = {}) {
     ORCH_BOOT_TIMEOUT_S: '20',
     ORCH_LOG_LEVEL: 'debug',
     PATH: process.env.PATH ?? '',
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? '',
     ...overrides,
   };
 }

@@ -3,6 +3,7 @@
  * by the environment. Prints its address and waits. `ORCH_FAILPOINT` names the point at which it sends itself
  * `ORCH_FAILPOINT_SIGNAL`, after it has noted so in `ORCH_FAILPOINT_FILE`.
  */
+import { flushCompileCache } from 'node:module';
 import { pino } from 'pino';
 import { startOrchestrator } from '../../src/app.ts';
 import { loadConfig } from '../../src/config.ts';
@@ -19,3 +20,4 @@ const failpoint =
     : undefined;
 const { url } = await startOrchestrator({ config, log, engine_entry, failpoint });
 console.log(url);
+flushCompileCache();
