@@ -7,6 +7,7 @@ import { EngineExit, KeyHash } from '@september/contract';
 import { z } from 'zod';
 import { StartError } from './errors.ts';
 import { LOG_LEVELS, type LogLevel } from './observe/log.ts';
+import type { ProviderName } from './types.ts';
 
 /**
  * The Engine's whole configuration: environment variables, read once, here (E1, E28).
@@ -61,15 +62,18 @@ export const Variables = z.object({
   ANTHROPIC_API_KEY: z
     .string()
     .optional()
-    .describe('Used when LLM_PROVIDER is anthropic and LLM_API_KEY is empty.'),
+    .describe('Key for Claude models; also LLM_PROVIDER=anthropic’s where LLM_API_KEY is empty.'),
   OPENAI_API_KEY: z
     .string()
     .optional()
-    .describe('Used when LLM_PROVIDER is openai and LLM_API_KEY is empty.'),
+    .describe('Key for OpenAI models; also LLM_PROVIDER=openai’s where LLM_API_KEY is empty.'),
   GEMINI_API_KEY: z
     .string()
     .optional()
-    .describe('Used when LLM_PROVIDER is gemini and LLM_API_KEY is empty.'),
+    .describe('Key for Gemini models; also LLM_PROVIDER=gemini’s where LLM_API_KEY is empty.'),
+  FALLBACK_MODEL: z.string().optional().describe('Model that is asked once when another has failed.'),
+  PLANNER_MODEL: z.string().optional().describe('Model of the planner. Default: LLM_MODEL.'),
+  LIGHT_MODEL: z.string().optional().describe('Model for compaction and summaries. Default: LLM_MODEL.'),
   MAX_TOKENS: integer(1, 1_000_000).prefault('4096').describe('Output limit per model call, tokens.'),
 
   SQLITE_DB_PATH: z
@@ -79,7 +83,7 @@ export const Variables = z.object({
   CATALOG_DIR: z
     .string()
     .optional()
-    .describe('Agents and core_soul.json. Default: the repository’s catalog/.'),
+    .describe('Agents, models.json and core_soul.json. Default: the repository’s catalog/.'),
   MIGRATIONS_DIR: z.string().optional().describe('Migration files of the brain. Default: the ones shipped.'),
 
   ENGINE_DEFAULT_AGENT: z.string().prefault('assistant').describe('Agent when /execute names none.'),
@@ -122,9 +126,12 @@ type Values = z.infer<typeof Variables>;
 export type Config = {
   key: { hash: string; min_overlap_s: number; max_overlap_s: number };
   model: {
-    provider: 'anthropic' | 'openai' | 'gemini' | 'demo';
+    provider: ProviderName;
     model: string;
-    api_key?: string;
+    fallback_model?: string;
+    planner_model: string;
+    light_model: string;
+    api_keys: Partial<Record<ProviderName, string>>;
     base_url?: string;
     openai_api?: 'responses' | 'chat';
     max_tokens: number;
@@ -209,7 +216,13 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
       min_overlap_s: values.BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS,
       max_overlap_s: values.BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS,
     },
-    model: { ...model.choice, max_tokens: values.MAX_TOKENS },
+    model: {
+      ...model.choice,
+      fallback_model: values.FALLBACK_MODEL,
+      planner_model: values.PLANNER_MODEL ?? model.choice.model,
+      light_model: values.LIGHT_MODEL ?? model.choice.model,
+      max_tokens: values.MAX_TOKENS,
+    },
     brain_path,
     catalog_dir: resolve(cwd, values.CATALOG_DIR ?? fileURLToPath(new URL('../../catalog', import.meta.url))),
     migrations_dir: resolve(
@@ -243,7 +256,12 @@ function rangeProblems(values: Values): string[] {
   return ['BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS: must not be above BAP_KEY_ROTATION_MAX_OVERLAP_SECONDS'];
 }
 
-type ModelChoice = { choice: Omit<Config['model'], 'max_tokens'>; warnings: string[] } | { problem: string };
+type ModelChoice =
+  | {
+      choice: Pick<Config['model'], 'provider' | 'model' | 'api_keys' | 'base_url' | 'openai_api'>;
+      warnings: string[];
+    }
+  | { problem: string };
 
 /**
  * Which model answers. The rule: never a provider nobody asked for. A key of another provider than the chosen
@@ -256,7 +274,7 @@ function chooseModel(values: Values): ModelChoice {
   if (provider === 'demo') {
     if (production)
       return { problem: 'LLM_PROVIDER: demo is an offline toy and not for production; name a real provider' };
-    return { choice: { provider, model: 'demo' }, warnings: [] };
+    return { choice: { provider, model: 'demo', api_keys: {} }, warnings: [] };
   }
 
   const api_key = values.LLM_API_KEY ?? values[KEY_VARIABLES[provider]];
@@ -278,7 +296,7 @@ function chooseModel(values: Values): ModelChoice {
       };
     }
     return {
-      choice: { provider: 'demo', model: 'demo' },
+      choice: { provider: 'demo', model: 'demo', api_keys: {} },
       warnings: [
         'No provider key is set: the offline demo model answers. Set LLM_PROVIDER and LLM_API_KEY for a real one.',
       ],
@@ -289,7 +307,12 @@ function chooseModel(values: Values): ModelChoice {
     choice: {
       provider,
       model: values.LLM_MODEL ?? DEFAULT_MODELS[provider],
-      api_key,
+      api_keys: {
+        anthropic: values.ANTHROPIC_API_KEY,
+        openai: values.OPENAI_API_KEY,
+        gemini: values.GEMINI_API_KEY,
+        [provider]: api_key,
+      },
       base_url: values.LLM_BASE_URL,
       openai_api: values.LLM_OPENAI_API,
     },

@@ -92,7 +92,7 @@ async function start(): Promise<void> {
   const { createGuards } = await import('./turn/guards.ts');
   const { createCoordinator } = await import('./turn/coordinator.ts');
   const { endLeftTurns } = await import('./turn/recover.ts');
-  const herald = createHerald(config.model);
+  const herald = createHerald({ ...config.model, models: catalog.models, log: log.named('herald') });
   const turnLog = log.named('engine_core.coordinator');
   endLeftTurns({ brain, now, newId }, turnLog);
   const coordinator = createCoordinator({

@@ -38,17 +38,28 @@ export type ToolDef = { name: string; description: string; input_schema: Record<
 /** Tokens of one model call. `cache_hit_tokens` is a part of `input_tokens`. */
 export type Usage = { input_tokens: number; output_tokens: number; cache_hit_tokens: number };
 
+/** `openai` also stands for every server that is compatible with it. */
+export type ProviderName = 'anthropic' | 'openai' | 'gemini' | 'demo';
+
 export type BlockType = 'text' | 'thinking' | 'tool_use';
 
 export type StopReason = 'end_turn' | 'tool_use' | 'max_tokens';
 
 /**
  * One piece of a streaming model answer, the same for every provider. Per block: `block_start`, its deltas,
- * `block_stop` with the whole block; blocks may not interleave. `finish` comes once, last.
+ * `block_stop` with the whole block; blocks may not interleave. `finish` comes once, last; `model` and `provider`
+ * are who really answered, `cost_usd` is by the price list, null where that is not known.
  */
 export type StreamEvent =
   | { type: 'block_start'; index: number; block_type: BlockType }
   | { type: 'text'; index: number; text: string }
   | { type: 'thinking'; index: number; text: string }
   | { type: 'block_stop'; index: number; block: TextBlock | ThinkingBlock | ToolUseBlock }
-  | { type: 'finish'; stop_reason: StopReason; usage: Usage; model: string };
+  | {
+      type: 'finish';
+      stop_reason: StopReason;
+      usage: Usage;
+      model: string;
+      provider: ProviderName;
+      cost_usd: number | null;
+    };

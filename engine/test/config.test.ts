@@ -38,6 +38,23 @@ describe('the choice of a model', () => {
     expect(parse(environment).model).toMatchObject({ provider, model });
   });
 
+  it('takes the keys of all providers, and models for special jobs', () => {
+    const { model } = parse({
+      LLM_PROVIDER: 'anthropic',
+      LLM_API_KEY: 'main',
+      ANTHROPIC_API_KEY: 'other',
+      OPENAI_API_KEY: 'o',
+      FALLBACK_MODEL: 'gpt-4o',
+      LIGHT_MODEL: 'claude-haiku-4-5',
+    });
+    expect(model.api_keys).toEqual({ anthropic: 'main', openai: 'o' });
+    expect(model).toMatchObject({
+      fallback_model: 'gpt-4o',
+      light_model: 'claude-haiku-4-5',
+      planner_model: 'claude-sonnet-4-5',
+    });
+  });
+
   it('warns when it falls back to demo', () => {
     expect(parse({}).warnings.join()).toContain('demo');
     expect(parse({ LLM_PROVIDER: 'demo' }).warnings).toEqual([]);

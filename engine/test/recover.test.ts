@@ -54,6 +54,8 @@ const answer: Answer = {
   stop_reason: 'tool_use',
   usage: { input_tokens: 1, output_tokens: 1, cache_hit_tokens: 0 },
   model: 'm',
+  provider: 'demo',
+  cost_usd: 0,
 };
 
 describe('a turn that was cut off', () => {

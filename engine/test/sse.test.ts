@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Brain, openBrain } from '../src/brain/brain.ts';
 import { loadCatalog } from '../src/catalog/catalog.ts';
 import { parseConfig } from '../src/config.ts';
-import type { Herald } from '../src/herald/contract.ts';
+import { createHerald, type Herald } from '../src/herald/index.ts';
 import { createApp } from '../src/http/app.ts';
 import { listen, type Server } from '../src/http/server.ts';
 import { randomId } from '../src/ids.ts';
@@ -13,6 +13,7 @@ import { createLog } from '../src/observe/log.ts';
 import { createContexts } from '../src/turn/context.ts';
 import { createCoordinator } from '../src/turn/coordinator.ts';
 import { createGuards } from '../src/turn/guards.ts';
+import { MODELS } from './herald/support.ts';
 import { environment, KEY, temporaryFolder } from './support/engine.ts';
 import { all, events, execute, rest, textOf, until } from './support/stream.ts';
 
@@ -29,8 +30,7 @@ const engine = {
 };
 
 const herald: Herald = {
-  provider: 'demo',
-  model: 'test',
+  ...createHerald({ provider: 'demo', model: 'test', api_keys: {}, models: MODELS, log: createLog('ERROR') }),
   state: () => 'ok',
   async *complete() {
     yield { type: 'block_start', index: 0, block_type: 'text' };
@@ -41,7 +41,7 @@ const herald: Herald = {
     }
     yield { type: 'block_stop', index: 0, block: { type: 'text', text } };
     const usage = { input_tokens: 1, output_tokens: 1, cache_hit_tokens: 0 };
-    yield { type: 'finish', stop_reason: 'end_turn', usage, model: 'test' };
+    yield { type: 'finish', stop_reason: 'end_turn', usage, model: 'test', provider: 'demo', cost_usd: 0 };
   },
 };
 

@@ -88,6 +88,12 @@ describe('an Engine that cannot start says why in one line, with its own exit co
       agent({ system_prompt_path: 'x.md' }),
       'x.md',
     ],
+    [
+      'a model without a window',
+      'models.json',
+      '{"noted_on":"2026-01-01","sources":[],"models":[{}]}',
+      'context_window',
+    ],
     ['a soul without identity', 'core_soul.json', '{"version":1,"values":[],"patterns":[]}', 'identity'],
   ])('a broken catalog: %s', async (_, file, content, named) => {
     const folder = temporaryFolder();

@@ -1,8 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { EngineExit } from '@september/contract';
 import { z } from 'zod';
-import { StartError, systemCode } from '../errors.ts';
+import { broken, listFolders, readJson, readText } from './files.ts';
+import { ModelTable } from './models.ts';
 
 /**
  * The catalog: what an Engine is, as data. Read-only, checked as a whole before anything uses it. Unknown
@@ -27,7 +26,7 @@ const SoulFile = z.strictObject({
 
 export type Agent = Omit<z.infer<typeof AgentFile>, 'system_prompt_path'> & { system_prompt: string };
 export type Soul = z.infer<typeof SoulFile>;
-export type Catalog = { agents: ReadonlyMap<string, Agent>; soul: Soul };
+export type Catalog = { agents: ReadonlyMap<string, Agent>; soul: Soul; models: ModelTable };
 
 /** @throws StartError `BAD_CONFIG` naming the file and what is wrong with it. */
 export function loadCatalog(dir: string, known: { tools: string[]; default_agent: string }): Catalog {
@@ -47,42 +46,9 @@ export function loadCatalog(dir: string, known: { tools: string[]; default_agent
       `the default agent ${known.default_agent} (ENGINE_DEFAULT_AGENT) is not there`,
     );
   }
-  return { agents, soul: readJson(join(dir, 'core_soul.json'), SoulFile) };
-}
-
-function listFolders(dir: string): string[] {
-  try {
-    const entries = readdirSync(dir, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-  } catch (error) {
-    throw broken(dir, `cannot be read (${systemCode(error)})`, error);
-  }
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw broken(file, `cannot be read (${systemCode(error)})`, error);
-  }
-}
-
-function readJson<T>(file: string, schema: z.ZodType<T>): T {
-  let json: unknown;
-  try {
-    json = JSON.parse(readText(file));
-  } catch (error) {
-    if (error instanceof StartError) throw error;
-    throw broken(file, 'is not valid JSON', error);
-  }
-  const parsed = schema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  throw broken(
-    file,
-    parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
-  );
-}
-
-function broken(file: string, problem: string, cause?: unknown): StartError {
-  return new StartError(EngineExit.BAD_CONFIG, `CATALOG_DIR: ${file}: ${problem}.`, { cause });
+  return {
+    agents,
+    soul: readJson(join(dir, 'core_soul.json'), SoulFile),
+    models: readJson(join(dir, 'models.json'), ModelTable),
+  };
 }

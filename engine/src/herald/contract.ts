@@ -1,7 +1,10 @@
-import type { Message, StreamEvent, ToolDef } from '../types.ts';
+import type { ModelRow, Prices } from '../catalog/models.ts';
+import type { Message, ProviderName, StreamEvent, ToolDef } from '../types.ts';
+import type { Quota } from './quota.ts';
 
 /** One call of a model. */
 export type ModelRequest = {
+  /** A model id; which provider answers is `Herald.resolve`'s word. */
   model: string;
   system: string;
   messages: Message[];
@@ -13,6 +16,21 @@ export type ModelRequest = {
   signal: AbortSignal;
 };
 
+/** What is known of a model (catalog, `models.json`). `prices` are USD per million tokens. */
+export type ModelInfo = {
+  provider: ProviderName;
+  /** The id that is really called. */
+  model: string;
+  /** Tokens, input and output together. */
+  context_window: number;
+  max_output_tokens: number | null;
+  prices: Prices | null;
+  takes: ModelRow['takes'];
+};
+
+/** Who is called for a model id. */
+export type Route = { provider: ProviderName; model: string };
+
 /**
  * Output tokens on top of `max_tokens` when the model is asked to think: providers count thoughts as output,
  * and a limit meant for the answer would be spent before it begins. Small enough for models whose output is
@@ -21,17 +39,23 @@ export type ModelRequest = {
 export const THINKING_TOKENS = 8192;
 
 /**
- * The model behind one streaming interface. Source: engine-runtime, "Model layer: herald".
+ * The models behind one streaming interface. Source: engine-runtime, "Model layer: herald".
  *
  * `complete` retries by itself **before** the first event (429, 5xx, overload, time-out; `Retry-After`
- * honoured). A call that breaks **after** the first event throws with `visible: true`; whoever showed the
- * events must say that they are void before calling again. Every failure is a `HeraldError`; an abort of
- * `signal` ends the iteration by throwing `signal.reason`.
+ * honoured), and then asks `FALLBACK_MODEL` once; `finish` says who answered. A call that breaks **after** the
+ * first event throws with `visible: true`; whoever showed the events must say that they are void before calling
+ * again. Every failure is a `HeraldError`; an abort of `signal` ends the iteration by throwing `signal.reason`.
  */
 export type Herald = {
-  provider: 'anthropic' | 'openai' | 'gemini' | 'demo';
+  /** Who answers where nobody names a model. */
+  provider: ProviderName;
   model: string;
   complete(request: ModelRequest): AsyncIterable<StreamEvent>;
+  /** The model that answers where `model` is asked for; the main one without a wish (E18), or without its key. */
+  resolve(model: string | undefined): Route;
+  info(model: string): ModelInfo;
+  /** What was used and what is left, by provider and model. Tells; never holds a call back. */
+  quota(): Quota[];
   /** Word for `/health`: how the last real call went; `demo` for the offline model. Never calls the provider. */
   state(): 'ok' | 'error' | 'demo';
 };

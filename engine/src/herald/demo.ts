@@ -1,6 +1,9 @@
 import type { StreamEvent, TextBlock, ThinkingBlock, ToolUseBlock } from '../types.ts';
-import type { Herald, ModelRequest } from './contract.ts';
+import type { ModelInfo, ModelRequest } from './contract.ts';
+import { costOf } from './cost.ts';
 import { answerTo, readConversation } from './demo_rules.ts';
+import { explain } from './failure.ts';
+import type { Provider } from './provider.ts';
 import type { Clock } from './timing.ts';
 
 /**
@@ -14,16 +17,14 @@ const WORD_PACE_MS = 15;
 const CHARACTERS_PER_TOKEN = 4;
 
 /** A model that answers by the rules of demo_rules.ts. Never fails; an abort ends it with `signal.reason`. */
-export function createDemoHerald(model: string, clock: Clock): Herald {
+export function createDemo(clock: Clock): Provider {
   return {
-    provider: 'demo',
-    model,
-    complete: (request) => stream(request, clock),
-    state: () => 'demo',
+    stream: (request, info) => stream(request, info, clock),
+    explain: (error) => explain(error, 'demo', ''),
   };
 }
 
-async function* stream(request: ModelRequest, clock: Clock): AsyncIterable<StreamEvent> {
+async function* stream(request: ModelRequest, info: ModelInfo, clock: Clock): AsyncIterable<StreamEvent> {
   const toolNames = request.tools.map((tool) => tool.name);
   const answer = answerTo(readConversation(request.messages, toolNames));
 
@@ -46,15 +47,18 @@ async function* stream(request: ModelRequest, clock: Clock): AsyncIterable<Strea
     yield { type: 'block_stop', index, block };
   }
 
+  const usage = {
+    input_tokens: tokens(request.system) + tokens(JSON.stringify(request.messages)),
+    output_tokens: tokens(JSON.stringify(blocks)),
+    cache_hit_tokens: 0,
+  };
   yield {
     type: 'finish',
     stop_reason: !complete ? 'max_tokens' : answer.call ? 'tool_use' : 'end_turn',
-    usage: {
-      input_tokens: tokens(request.system) + tokens(JSON.stringify(request.messages)),
-      output_tokens: tokens(JSON.stringify(blocks)),
-      cache_hit_tokens: 0,
-    },
-    model: request.model,
+    usage,
+    model: info.model,
+    provider: 'demo',
+    cost_usd: costOf(info.prices, { ...usage, cache_write_tokens: 0 }),
   };
 }
 

@@ -3,7 +3,8 @@ import type {
   LanguageModelV4Usage,
   SharedV4ProviderMetadata,
 } from '@ai-sdk/provider';
-import type { StopReason, StreamEvent, ToolUseBlock, Usage } from '../types.ts';
+import type { StopReason, StreamEvent, ToolUseBlock } from '../types.ts';
+import type { BilledTokens } from './cost.ts';
 import { BrokenStream } from './failure.ts';
 import { packProofs } from './proofs.ts';
 
@@ -27,17 +28,26 @@ type OpenBlock = {
   metadata: (SharedV4ProviderMetadata | undefined)[];
 };
 
+type BlockEvent = Exclude<StreamEvent, { type: 'finish' }>;
+
+/** How an answer ended; who it came from and what it cost is known elsewhere. */
+export type Ending = {
+  type: 'end';
+  stop_reason: StopReason;
+  tokens: BilledTokens;
+  model: string | undefined;
+};
+
 /** @throws what an `error` part carries; `BrokenStream` when the stream ends without a complete answer. */
 export async function* toEvents(
   parts: AsyncIterable<LanguageModelV4StreamPart>,
-  requestedModel: string,
-): AsyncGenerator<StreamEvent> {
-  let model = requestedModel;
+): AsyncGenerator<BlockEvent | Ending> {
+  let model: string | undefined;
   let open: OpenBlock | undefined;
   let index = 0;
   let calls = 0;
 
-  function* close(): Generator<StreamEvent> {
+  function* close(): Generator<BlockEvent> {
     if (!open) return;
     const { type, text, metadata } = open;
     open = undefined;
@@ -47,7 +57,7 @@ export async function* toEvents(
     yield { type: 'block_stop', index, block: { type, text, ...(signature !== undefined && { signature }) } };
     index += 1;
   }
-  function* enter(type: OpenBlock['type'], id: string): Generator<StreamEvent, OpenBlock> {
+  function* enter(type: OpenBlock['type'], id: string): Generator<BlockEvent, OpenBlock> {
     if (open?.type === type && open.id === id) return open;
     yield* close();
     open = { type, id, text: '', metadata: [] };
@@ -57,7 +67,7 @@ export async function* toEvents(
   for await (const part of parts) {
     switch (part.type) {
       case 'response-metadata':
-        model = part.modelId ?? model;
+        model = part.modelId;
         break;
 
       case 'text-start':
@@ -112,7 +122,7 @@ export async function* toEvents(
         if (unified === 'content-filter' && index === 0) {
           throw new BrokenStream('gave no answer: its content filter stopped it', { retryable: false });
         }
-        yield { type: 'finish', stop_reason: stopReason(unified, calls), usage: toUsage(part.usage), model };
+        yield { type: 'end', stop_reason: stopReason(unified, calls), tokens: toTokens(part.usage), model };
         return;
       }
     }
@@ -138,10 +148,11 @@ function parseInput(text: string): Pick<ToolUseBlock, 'input' | 'invalid_input'>
   return { input: {}, invalid_input: text };
 }
 
-function toUsage({ inputTokens, outputTokens }: LanguageModelV4Usage): Usage {
+function toTokens({ inputTokens, outputTokens }: LanguageModelV4Usage): BilledTokens {
   return {
     input_tokens: inputTokens.total ?? 0,
     output_tokens: outputTokens.total ?? 0,
     cache_hit_tokens: inputTokens.cacheRead ?? 0,
+    cache_write_tokens: inputTokens.cacheWrite ?? 0,
   };
 }

@@ -1,66 +1,80 @@
-import type { StreamEvent } from '../types.ts';
-import { type Herald, HeraldError, type ModelRequest, THINKING_TOKENS } from './contract.ts';
+import type { ProviderName, StreamEvent } from '../types.ts';
+import { type ModelInfo, type ModelRequest, THINKING_TOKENS } from './contract.ts';
 import { toCallOptions } from './convert.ts';
+import { costOf } from './cost.ts';
 import { toEvents } from './events.ts';
-import { explain } from './failure.ts';
-import { withRetries } from './retry.ts';
-import type { Clock } from './timing.ts';
+import { explain, type Failure } from './failure.ts';
+import type { Quotas } from './quota.ts';
 import { type Patience, watchedFetch } from './watch.ts';
 import type { Wire } from './wires.ts';
 
+/** One provider behind our interface. */
+export type Provider = {
+  /** One try. Leaves no connection behind, however it ends. */
+  stream(request: ModelRequest, info: ModelInfo): AsyncIterable<StreamEvent>;
+  /** What a try threw, in our codes. */
+  explain(error: unknown): Failure;
+};
+
 export type ProviderOptions = {
-  provider: Exclude<Herald['provider'], 'demo'>;
-  model: string;
+  provider: ProviderName;
   wire: Wire;
   api_key: string;
   base_url: string;
   fetch: typeof fetch;
   patience: Patience;
-  clock: Clock;
+  quotas: Quotas;
 };
 
-/** A real provider behind our interface, by the AI SDK's provider packages at their lowest level (one call, no loop, no retries). */
-export function createProviderHerald(options: ProviderOptions): Herald {
-  const { provider, model, api_key, clock } = options;
-  let state: 'ok' | 'error' = 'ok';
-
-  async function* complete(request: ModelRequest): AsyncGenerator<StreamEvent> {
-    try {
-      yield* withRetries(() => attempt(options, request), {
-        explain: (error) => explain(error, provider, api_key),
-        provider,
-        clock,
-        signal: request.signal,
-      });
-      state = 'ok';
-    } catch (error) {
-      // A conversation that is too long says nothing about the provider's health, nor does one given up.
-      if (error instanceof HeraldError && error.code !== 'CONTEXT_OVERFLOW') state = 'error';
-      throw error;
-    }
-  }
-  return { provider, model, complete, state: () => state };
+/** A real provider, by the AI SDK's provider packages at their lowest level (one call, no loop, no retries). */
+export function createProvider(options: ProviderOptions): Provider {
+  return {
+    stream: (request, info) => attempt(options, request, info),
+    explain: (error) => explain(error, options.provider, options.api_key),
+  };
 }
 
-/** One try. Leaves no connection behind, however it ends. */
-async function* attempt(options: ProviderOptions, request: ModelRequest): AsyncGenerator<StreamEvent> {
-  const { wire, api_key, base_url, fetch, patience } = options;
+async function* attempt(
+  options: ProviderOptions,
+  request: ModelRequest,
+  info: ModelInfo,
+): AsyncGenerator<StreamEvent> {
+  const { provider, wire, api_key, base_url, patience, quotas } = options;
+  const { thinking } = request;
   const call = new AbortController();
+  const fetch: typeof globalThis.fetch = async (input, init) => {
+    quotas.asked(provider, info.model);
+    const response = await options.fetch(input, init);
+    quotas.heard(provider, info.model, response.headers);
+    return response;
+  };
   try {
-    const model = await wire.model(request.model, {
+    const model = await wire.model(info.model, {
       apiKey: api_key,
       baseURL: base_url,
       fetch: watchedFetch(fetch, call, patience),
     });
     const { stream } = await model.doStream({
       ...toCallOptions(request, wire.namespace),
-      maxOutputTokens: request.max_tokens + (request.thinking ? THINKING_TOKENS : 0),
+      maxOutputTokens: Math.min(
+        request.max_tokens + (thinking ? THINKING_TOKENS : 0),
+        info.max_output_tokens ?? Number.POSITIVE_INFINITY,
+      ),
       // The SDK knows which form each model takes: a budget, a level, or that it cannot think.
-      ...(request.thinking && { reasoning: 'high' }),
-      providerOptions: wire.options(request.thinking),
+      ...(thinking && { reasoning: 'high' }),
+      providerOptions: wire.options(thinking),
       abortSignal: AbortSignal.any([request.signal, call.signal]),
     });
-    yield* toEvents(stream, request.model);
+    for await (const event of toEvents(stream)) {
+      if (event.type !== 'end') {
+        yield event;
+        continue;
+      }
+      const { stop_reason, tokens, model = info.model } = event;
+      const { cache_write_tokens: _, ...usage } = tokens;
+      quotas.used(provider, info.model, usage);
+      yield { type: 'finish', stop_reason, usage, model, provider, cost_usd: costOf(info.prices, tokens) };
+    }
   } catch (error) {
     // Whatever shape an abort took on its way through the SDK, its reason is what happened.
     throw call.signal.aborted ? call.signal.reason : error;

@@ -11,14 +11,15 @@ import type { Clock } from './timing.ts';
  * to the caller, marked `visible`.
  */
 
-/** Tries of one call in all. */
-const MAX_TRIES = 3;
+/** Tries of one call of a model in all. */
+export const MAX_TRIES = 3;
 /** First pause, milliseconds; it doubles with each try. */
 const BACKOFF_BASE_MS = 1000;
 /** Longest pause a provider may ask for, seconds. A person is waiting; past this they are told instead. */
 const MAX_RETRY_AFTER_S = 60;
 
 type RetryOptions = {
+  max_tries: number;
   explain(error: unknown): Failure;
   provider: string;
   clock: Clock;
@@ -31,7 +32,7 @@ type RetryOptions = {
  */
 export async function* withRetries(
   attempt: () => AsyncIterable<StreamEvent>,
-  { explain, provider, clock, signal }: RetryOptions,
+  { max_tries, explain, provider, clock, signal }: RetryOptions,
 ): AsyncGenerator<StreamEvent> {
   for (let tries = 1; ; tries++) {
     let visible = false;
@@ -45,7 +46,7 @@ export async function* withRetries(
       signal.throwIfAborted();
       const failure = explain(error);
       const { retry_after = 0 } = failure;
-      const isFinal = visible || !failure.retryable || tries === MAX_TRIES || retry_after > MAX_RETRY_AFTER_S;
+      const isFinal = visible || !failure.retryable || tries === max_tries || retry_after > MAX_RETRY_AFTER_S;
       if (isFinal) throw toHeraldError(failure, provider, visible);
       await clock.wait(pause(tries, retry_after, clock.random()), signal);
     }

@@ -103,7 +103,14 @@ export const UsageEvent = z
     input_tokens: z.int().nonnegative(),
     output_tokens: z.int().nonnegative(),
     cache_hit_tokens: z.int().nonnegative(),
-    model: z.string(),
+    model: z
+      .string()
+      .meta({ description: 'The model that answered; another than asked for after a fallback.' }),
+    cost_usd: z
+      .number()
+      .nonnegative()
+      .nullable()
+      .meta({ description: 'By the list prices in the catalog; null where they are not known.' }),
   })
   .meta({ id: 'Usage', description: 'After each model call; cache_hit_tokens is a part of input_tokens.' });
 

@@ -71,7 +71,8 @@ async function readAnswer(
     show(event);
     if (event.type === 'block_stop') content.push(event.block);
     if (event.type === 'finish') {
-      answer = { content, stop_reason: event.stop_reason, usage: event.usage, model: event.model };
+      const { type: _, ...finish } = event;
+      answer = { content, ...finish };
     }
   }
   if (answer !== undefined) return answer;

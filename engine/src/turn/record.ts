@@ -2,7 +2,7 @@ import type { Brain } from '../brain/brain.ts';
 import type { NewEvent } from '../brain/channel_state.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
-import type { ContentBlock, Message, StopReason, Usage } from '../types.ts';
+import type { ContentBlock, Message, StreamEvent } from '../types.ts';
 import type { EventBody } from './events.ts';
 import type { Spent } from './guards.ts';
 import { interruptedResults } from './history.ts';
@@ -28,7 +28,7 @@ export type TurnRecord = {
 };
 
 /** One whole model answer. */
-export type Answer = { content: ContentBlock[]; stop_reason: StopReason; usage: Usage; model: string };
+export type Answer = { content: ContentBlock[] } & Omit<Extract<StreamEvent, { type: 'finish' }>, 'type'>;
 
 export type RecordParts = { brain: Brain; now: () => number; newId: NewId };
 
@@ -60,7 +60,12 @@ export function turnRecord(
     brain.turns.setActive(turn_id, active_ms());
   };
 
-  const usageEvent = (answer: Answer): EventBody => ({ type: 'usage', ...answer.usage, model: answer.model });
+  const usageEvent = ({ usage, model, cost_usd }: Answer): EventBody => ({
+    type: 'usage',
+    ...usage,
+    model,
+    cost_usd,
+  });
 
   const end = (last_event_id: number, error: string | null) => {
     brain.turns.end(turn_id, { error, ended_at: now(), last_event_id });

@@ -1,9 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { createHerald, type ModelRequest } from '../../src/herald/index.ts';
 import type { Message, StreamEvent, ToolDef } from '../../src/types.ts';
+import { MODELS } from './support.ts';
 
-const at_once = { wait: async (_: number, signal: AbortSignal) => signal.throwIfAborted(), random: () => 0 };
-const herald = createHerald({ provider: 'demo', model: 'demo', clock: at_once });
+const at_once = {
+  now: Date.now,
+  wait: async (_: number, signal: AbortSignal) => signal.throwIfAborted(),
+  random: () => 0,
+};
+const demo = { provider: 'demo', model: 'demo', api_keys: {}, models: MODELS, log: { warn() {} } } as const;
+const herald = createHerald({ ...demo, clock: at_once });
 
 const tool = (name: string): ToolDef => ({ name, description: name, input_schema: { type: 'object' } });
 const TOOLS = [tool('read_file'), tool('list_files')];
@@ -147,7 +153,7 @@ describe('demo model', () => {
   });
 
   it('ends with the reason of the abort, in the middle of its real pace', async () => {
-    const slow = createHerald({ provider: 'demo', model: 'demo' });
+    const slow = createHerald(demo);
     const abort = new AbortController();
     const reason = new Error('stopped by the test');
     const request = { ...{ model: 'demo', system: '', tools: [], max_tokens: 4096, thinking: false } };

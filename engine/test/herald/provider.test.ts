@@ -46,6 +46,8 @@ describe.each(WIRES)('$wire', (wire) => {
     stop_reason,
     usage,
     model: wire.model,
+    provider: wire.provider,
+    cost_usd: expect.any(Number),
   });
 
   describe('a good answer', () => {

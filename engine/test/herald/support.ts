@@ -1,8 +1,15 @@
+import { readFileSync } from 'node:fs';
 import type { ModelServer } from '@september/model-server';
+import { ModelTable } from '../../src/catalog/models.ts';
 import { createHerald, type Herald, type HeraldOptions, type ModelRequest } from '../../src/herald/index.ts';
 import type { ContentBlock, Message, StreamEvent, ToolDef } from '../../src/types.ts';
 
 export const KEY = 'sk-test-0123456789';
+
+/** The catalog's own. */
+export const MODELS: ModelTable = ModelTable.parse(
+  JSON.parse(readFileSync(new URL('../../../catalog/models.json', import.meta.url), 'utf8')),
+);
 
 /** The ways to speak to a provider; models are ones that think where the wire shows it. */
 export const WIRES = [
@@ -28,10 +35,15 @@ export const WIRES = [
 
 export type WireCase = (typeof WIRES)[number];
 
-/** A herald on the scripted server that never really waits; `waits` are the pauses it asked for, milliseconds. */
+/**
+ * A herald on the scripted server that never really waits; `waits` are the pauses it asked for, milliseconds,
+ * `warnings` what it logged.
+ */
 export function heraldOn(server: ModelServer, wire: WireCase, options: Partial<HeraldOptions> = {}) {
   const waits: number[] = [];
+  const warnings: string[] = [];
   const clock = {
+    now: Date.now,
     wait: async (ms: number, signal: AbortSignal) => {
       signal.throwIfAborted();
       waits.push(ms);
@@ -43,11 +55,13 @@ export function heraldOn(server: ModelServer, wire: WireCase, options: Partial<H
     model: wire.model,
     ...('openai_api' in wire && { openai_api: wire.openai_api }),
     base_url: `${server.url}${wire.path}`,
-    api_key: KEY,
+    api_keys: { [wire.provider]: KEY },
+    models: MODELS,
+    log: { warn: (message) => void warnings.push(message) },
     clock,
     ...options,
   });
-  return { herald, waits };
+  return { herald, waits, warnings };
 }
 
 export const user = (...content: (string | ContentBlock)[]): Message => ({

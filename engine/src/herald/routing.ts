@@ -1,0 +1,52 @@
+import { findModel, type ModelTable } from '../catalog/models.ts';
+import type { ProviderName } from '../types.ts';
+import type { ModelInfo, Route } from './contract.ts';
+
+/**
+ * Which provider answers for a model id, and what is known of the model.
+ *
+ * Agents name models freely (E18), and the key of one provider opens no other. The rule: the model table says
+ * whose a model is; one without a key is not called at all, the main model stands in and the log says so. A
+ * compatible server (`LLM_BASE_URL`) serves whatever it is asked for, and `demo` is one model only. Source:
+ * engine-runtime, "Model layer: herald".
+ */
+export type Routing = {
+  resolve(model: string | undefined): Route;
+  info(model: string): ModelInfo;
+};
+
+export function createRouting(options: {
+  provider: ProviderName;
+  model: string;
+  /** One server for all models. */
+  single: boolean;
+  models: ModelTable;
+  hasKey(provider: ProviderName): boolean;
+  /** Told once for each model. */
+  onMissingKey(missing: Route & { instead: string }): void;
+}): Routing {
+  const { provider, model, models } = options;
+  const told = new Set<string>();
+
+  const ownerOf = (id: string) => (options.single ? provider : (findModel(models, id).provider ?? provider));
+
+  const resolve = (wanted: string = model): Route => {
+    if (provider === 'demo') return { provider, model };
+    const owner = ownerOf(wanted);
+    if (owner === provider || options.hasKey(owner)) return { provider: owner, model: wanted };
+    if (wanted !== model && !told.has(wanted))
+      options.onMissingKey({ provider: owner, model: wanted, instead: model });
+    told.add(wanted);
+    const mainOwner = ownerOf(model);
+    return { provider: options.hasKey(mainOwner) ? mainOwner : provider, model };
+  };
+
+  return {
+    resolve,
+    info(wanted) {
+      const route = resolve(wanted);
+      const { context_window, max_output_tokens, prices, takes } = findModel(models, route.model);
+      return { ...route, context_window, max_output_tokens, prices, takes };
+    },
+  };
+}
