@@ -1,10 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { admit, provision } from '../admission/admit.ts';
+import { lookTogether } from '../admission/looks.ts';
 import { retention } from '../admission/policy.ts';
 import { restore } from '../admission/restore.ts';
 import { OrchestratorError } from '../errors.ts';
-import { countAndLook } from '../registry/admit.ts';
 import { engineById, engineOf, isLive, type LiveEngine } from '../registry/engines.ts';
 import type { OnceRequest } from '../registry/idempotency.ts';
 import type { OperationRow } from '../registry/operations.ts';
@@ -234,6 +234,7 @@ const restoreRoute = createRoute({
 /** What a product does with the engine of one user. Bap-engine §2.2, §2.3. */
 export function lifecycleRoutes(app: App, deps: HttpDeps): void {
   const { db, lifecycle, master_keys } = deps;
+  const look = lookTogether(db);
 
   async function find(product_id: string, user_id: string): Promise<LiveEngine> {
     const found = await engineOf(db, product_id, user_id);
@@ -308,7 +309,7 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
   app.openapi(admitRoute, async (c) => {
     const { user_id } = c.req.valid('param');
     const { key_hash } = c.var;
-    const first = await countAndLook(db, key_hash, user_id);
+    const first = await look(key_hash, user_id);
     if (first === null) throw unknownKey();
     acceptProduct(c, first.product, key_hash);
     const admission = await admit(deps, first, user_id, c.req.valid('json'));

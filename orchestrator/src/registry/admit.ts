@@ -2,7 +2,7 @@
  * What an admit reads and writes, in one statement: the product by its key, the rate limit, the engine, and the
  * note that it was admitted. It is asked before every request of every user, and each round trip to the database
  * costs more than all the rest (docs/performance.md). What is to be written, functions of the migrations write,
- * each in a moment of its own: `take_admit` the limit, `note_admit` the note.
+ * each in a moment of its own: `take_admits` the limit, `note_admit` the note.
  *
  * Two hard parts. An admit and a sleep in the same instant: one says "it runs, go there" while the other freezes
  * it. Both go through the engine's row. A sleep writes `sleep_depth` there as it begins, before it looks for notes
@@ -46,55 +46,75 @@ export type AdmitLook = {
   found: (EngineAndOperation<AdmitEngine> & { noted: boolean }) | null;
 };
 
-type Row = Omit<ProductRow, 'id'> & { product_id: string; wait_s: number; noted: boolean } & (
+type Row = Omit<ProductRow, 'id'> & { product_id: string; place: number; wait_s: number; noted: boolean } & (
     | (AdmitEngine & JoinedOperation)
     | { id: null }
   );
 
-const look = (start: { product: string; wait_s: string; waits: boolean }) => `
-  WITH product AS MATERIALIZED (SELECT *, ${start.wait_s} AS wait_s FROM (${start.product}) AS p)
-  SELECT p.id AS product_id, p.slug, p.display_name, p.api_key_hash, p.policy, p.wait_s,
-         e.id, e.user_id, e.status, e.url, e.sleep_depth, e.engine_version, e.engine_key_enc, e.epoch,
-         e.created_at, e.last_health_at, e.restart_at, o.id AS operation_id, o.kind AS operation_kind,
-         CASE WHEN e.status = 'running' AND e.sleep_depth IS NULL AND wait_s = 0
+/**
+ * `$2`: the users, in the order of their callers; so the limit grants. They are gone through in one order everywhere,
+ * or two statements that note the same engines could wait for each other. Each user's engine is one look-up of its own
+ * (LIMIT keeps it so), and the number of users is hidden from the planner: it would plan anew for each number.
+ */
+const look = (start: { product: string; allowance: string; waits: boolean }) => `
+  WITH counted AS MATERIALIZED (SELECT *, ${start.allowance} AS allowance FROM (${start.product}) AS p),
+       product AS (SELECT *, (allowance).* FROM counted)
+  SELECT p.id AS product_id, p.slug, p.display_name, p.api_key_hash, p.policy, asked.place::int,
+         CASE WHEN place > granted THEN wait_s ELSE 0 END AS wait_s, found.*,
+         CASE WHEN found.status = 'running' AND sleep_depth IS NULL AND (place > granted) IS NOT TRUE
                    AND policy->'suspended' IS DISTINCT FROM 'true'
-              THEN coalesce(a.at > now() - make_interval(secs => $3), false)
-                   OR note_admit(e.id, ${start.waits})
+              THEN coalesce(admitted_at > now() - make_interval(secs => $3), false)
+                   OR note_admit(found.id, ${start.waits})
               ELSE false END AS noted
     FROM product p
-    LEFT JOIN engines e ON e.product_id = p.id AND e.user_id = $2 AND e.tombstone_until IS NULL
-    LEFT JOIN engine_admits a ON a.engine_id = e.id
-    LEFT JOIN operations o ON o.engine_id = e.id AND o.outcome IS NULL`;
+   CROSS JOIN (SELECT * FROM unnest((SELECT $2::text[])) WITH ORDINALITY AS a(user_id, place) ORDER BY 1) AS asked
+    LEFT JOIN LATERAL (
+      SELECT e.id, e.user_id, e.status, e.url, e.sleep_depth, e.engine_version, e.engine_key_enc, e.epoch, e.created_at,
+             e.last_health_at, e.restart_at, o.id AS operation_id, o.kind AS operation_kind, a.at AS admitted_at
+        FROM engines e
+        LEFT JOIN engine_admits a ON a.engine_id = e.id
+        LEFT JOIN operations o ON o.engine_id = e.id AND o.outcome IS NULL
+       WHERE e.product_id = p.id AND e.user_id = asked.user_id AND e.tombstone_until IS NULL
+       LIMIT 1) AS found ON true`;
 
 const FIRST_LOOK = look({
   product: PRODUCT_BY_KEY,
-  wait_s: `CASE WHEN policy ? 'rate_limit_rpm' THEN take_admit(id, (policy->>'rate_limit_rpm')::int) ELSE 0 END`,
+  allowance: `CASE WHEN policy ? 'rate_limit_rpm'
+                   THEN take_admits(id, (policy->>'rate_limit_rpm')::int, cardinality($2::text[])) END`,
   waits: false,
 });
-const NEXT_LOOK = look({ product: 'SELECT * FROM products WHERE id = $1', wait_s: '0::float8', waits: true });
+const NEXT_LOOK = look({
+  product: 'SELECT * FROM products WHERE id = $1',
+  allowance: 'NULL::allowance',
+  waits: true,
+});
 
 /**
- * The first look of an admit, which counts it against the product's `rate_limit_rpm`. Null when no product has this
- * key. Bap-engine §2.3, §6, O17.
+ * The first looks of admits of one product, each counted against its `rate_limit_rpm`: one for each of `user_ids`, in
+ * their order. Null when no product has this key. Bap-engine §2.3, §6, O17.
  */
 export async function countAndLook(
   sql: Sql,
   api_key_hash: string,
-  user_id: string,
-): Promise<AdmitLook | null> {
-  const [row] = await sql.query<Row>(FIRST_LOOK, [api_key_hash, user_id, ADMIT_GRAIN_S]);
-  if (row === undefined) return null;
-  const { product_id: id, slug, display_name, policy } = row;
-  return {
-    product: { id, slug, display_name, api_key_hash: row.api_key_hash, policy },
-    wait_s: Math.ceil(row.wait_s),
-    found: foundIn(row),
-  };
+  user_ids: string[],
+): Promise<AdmitLook[] | null> {
+  const rows = await sql.query<Row>(FIRST_LOOK, [api_key_hash, user_ids, ADMIT_GRAIN_S]);
+  if (rows.length === 0) return null;
+  return rows
+    .sort((a, b) => a.place - b.place)
+    .map((row) => {
+      const { product_id: id, slug, display_name, policy } = row;
+      return {
+        product: { id, slug, display_name, api_key_hash: row.api_key_hash, policy },
+        wait_s: Math.ceil(row.wait_s),
+        found: foundIn(row),
+      };
+    });
 }
 
 /** Every further look of the same admit. */
 export async function lookAgain(sql: Sql, product_id: string, user_id: string): Promise<AdmitLook['found']> {
-  const [row] = await sql.query<Row>(NEXT_LOOK, [product_id, user_id, ADMIT_GRAIN_S]);
+  const [row] = await sql.query<Row>(NEXT_LOOK, [product_id, [user_id], ADMIT_GRAIN_S]);
   return row === undefined ? null : foundIn(row);
 }
 

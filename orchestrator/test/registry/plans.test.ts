@@ -155,7 +155,11 @@ describe('with 100,000 engines', () => {
     ],
     ['an erasure', 'engines_tombstones', (sql) => expireTombstones(sql, product_id, 'user-1')],
     ['the look at one user', 'engines_user_unique', (sql) => engineOf(sql, product_id, 'user-2')],
-    ['the first look of an admit', 'engines_user_unique', (sql) => countAndLook(sql, hashKey(KEY), 'user-2')],
+    [
+      'the first look of an admit',
+      'engines_user_unique',
+      (sql) => countAndLook(sql, hashKey(KEY), ['user-2', 'user-3']),
+    ],
     ['its next look', 'engines_user_unique', (sql) => lookAgain(sql, product_id, 'user-2')],
     ['the look at what stands', 'operations_by_engine', (sql) => registered(sql, ids)],
     [
