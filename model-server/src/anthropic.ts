@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { schemaRefusal } from './schema.ts';
 import { sign } from './sign.ts';
 import { type Answer, type Failure, isObject, type Json, objects, sse, type Wire } from './wire.ts';
 
@@ -134,6 +135,9 @@ function refusal(body: Json, headers: IncomingHttpHeaders): string | undefined {
       return `tools.${index}.custom.input_schema.type: Field required`;
     }
   }
+  const format = isObject(body.output_config) ? body.output_config.format : undefined;
+  const schemaFault = isObject(format) ? schemaRefusal(format.schema, false) : undefined;
+  if (schemaFault !== undefined) return `output_config.format.schema: ${schemaFault}`;
   const marks = JSON.stringify(body).match(/"cache_control":\{/g)?.length ?? 0;
   if (marks > MAX_CACHE_MARKS) {
     return `A maximum of ${MAX_CACHE_MARKS} blocks with cache_control may be provided. Found ${marks}.`;

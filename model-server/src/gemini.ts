@@ -14,7 +14,8 @@ import {
 export const gemini: Wire = {
   name: 'gemini',
   path: /^\/v1beta\/models\/([^/:]+):streamGenerateContent\?alt=sse$/,
-  refusal: (body, _headers, path) => contentsRefusal(objects(body.contents), modelOf(path)),
+  refusal: (body, _headers, path) =>
+    formatRefusal(body, modelOf(path)) ?? contentsRefusal(objects(body.contents), modelOf(path)),
   error,
   answer: (_body, path) => answer(modelOf(path)),
 };
@@ -100,6 +101,13 @@ function answer(model: string): Answer {
 }
 
 const signCall = (call: Json) => sign(JSON.stringify([call.name, call.args]));
+
+/** Before Gemini 3 a call has tools or an answer by schema, not both. */
+function formatRefusal({ generationConfig, tools }: Json, model: string): string | undefined {
+  const json = isObject(generationConfig) && generationConfig.responseMimeType === 'application/json';
+  if (!json || objects(tools).length === 0 || model.startsWith('gemini-3')) return undefined;
+  return "Function calling with a response mime type: 'application/json' is unsupported";
+}
 
 /** A turn of function calls is answered by one turn with as many responses, in the same order of names. */
 function contentsRefusal(contents: Json[], model: string): string | undefined {

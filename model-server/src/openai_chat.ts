@@ -1,4 +1,5 @@
 import { openaiError } from './openai_error.ts';
+import { formatRefusal } from './schema.ts';
 import { type Answer, isObject, type Json, objects, parseJson, sse, type Wire } from './wire.ts';
 
 /** OpenAI Chat Completions, streamed: https://platform.openai.com/docs/api-reference/chat-streaming */
@@ -7,7 +8,10 @@ export const openaiChat: Wire = {
   path: /^\/v1\/chat\/completions$/,
   refusal: (body) => {
     if (typeof body.model !== 'string') return 'you must provide a model parameter';
-    return conversationRefusal(objects(body.messages));
+    const format = isObject(body.response_format) ? body.response_format.json_schema : undefined;
+    return (
+      (isObject(format) ? formatRefusal(format) : undefined) ?? conversationRefusal(objects(body.messages))
+    );
   },
   error: openaiError,
   answer: (body) =>

@@ -1,4 +1,5 @@
 import { openaiError } from './openai_error.ts';
+import { formatRefusal } from './schema.ts';
 import { sign } from './sign.ts';
 import { type Answer, isObject, type Json, objects, parseJson, sse, type Wire } from './wire.ts';
 
@@ -8,7 +9,9 @@ export const openaiResponses: Wire = {
   path: /^\/v1\/responses$/,
   refusal: (body) => {
     if (typeof body.model !== 'string') return "Missing required parameter: 'model'.";
-    return inputRefusal(objects(body.input), body.store !== false);
+    const format = isObject(body.text) ? body.text.format : undefined;
+    const refused = isObject(format) && format.type === 'json_schema' ? formatRefusal(format) : undefined;
+    return refused ?? inputRefusal(objects(body.input), body.store !== false);
   },
   error: openaiError,
   answer: (body) => answer(String(body.model)),

@@ -271,6 +271,14 @@ describe('a bad request is refused as the provider would', () => {
   const answered = { type: 'function_call_output', call_id: 'c1', output: 'x' };
   const g = (role: string, ...parts: Body[]) => ({ role, parts });
   const functionCall = { name: 't', args: {} };
+  const open = { type: 'object', properties: { a: { type: 'object', properties: {} } } };
+  const optional = { type: 'object', properties: { a: { type: 'string' } }, additionalProperties: false };
+  const json_schema = (schema: Body, strict = true) => ({
+    type: 'json_schema',
+    name: 'answer',
+    strict,
+    schema,
+  });
 
   it.each<[string, Body, RegExp]>([
     [ANTHROPIC, {}, /model: Field required/],
@@ -297,6 +305,27 @@ describe('a bad request is refused as the provider would', () => {
       ANTHROPIC,
       { ...messages(u(text)), thinking: { type: 'enabled', budget_tokens: 100 } },
       /must be greater than/,
+    ],
+    [
+      ANTHROPIC,
+      { ...messages(u(text)), output_config: { format: json_schema(open) } },
+      /format.schema: In context=\(\), 'additionalProperties'/,
+    ],
+    [CHAT, { ...messages(u(text)), response_format: { json_schema: json_schema(optional) } }, /Missing 'a'/],
+    [
+      CHAT,
+      { ...messages(u(text)), response_format: { json_schema: json_schema({ type: 'array' }) } },
+      /got 'type: "array"'/,
+    ],
+    [RESPONSES, { ...GOOD[RESPONSES], text: { format: json_schema(open) } }, /'additionalProperties'/],
+    [
+      GEMINI_2,
+      {
+        ...GOOD[GEMINI],
+        tools: [{ functionDeclarations: [] }],
+        generationConfig: { responseMimeType: 'application/json' },
+      },
+      /response mime type/,
     ],
     [
       ANTHROPIC,

@@ -38,8 +38,8 @@ const ModelRow = z.strictObject({
   max_output_tokens: z.int().positive().nullable(),
   prices: Prices.nullable(),
   takes: z.strictObject({ image: Takes, document: Takes, audio: Takes, video: Takes }),
-  /** The provider can hold an answer to a JSON Schema while it is written. */
-  output_schema: z.boolean(),
+  /** When the provider can hold an answer to a JSON Schema while it is written. */
+  output_schema: z.enum(['always', 'without_tools', 'never']),
 });
 
 export const ModelTable = z.strictObject({

@@ -13,6 +13,11 @@ export type ModelRequest = {
   max_tokens: number;
   /** Extended thinking, where the model has it. */
   thinking: boolean;
+  /**
+   * JSON Schema of the final answer (E4). Enforced while it is written where provider, model and schema allow;
+   * where not, nothing is said to the model, so it has to stand in the conversation too, and the answer be checked.
+   */
+  output_schema?: Record<string, unknown>;
   signal: AbortSignal;
 };
 
@@ -26,6 +31,7 @@ export type ModelInfo = {
   max_output_tokens: number | null;
   prices: Prices | null;
   takes: ModelRow['takes'];
+  output_schema: ModelRow['output_schema'];
 };
 
 /** Who is called for a model id. */

@@ -4,6 +4,7 @@ import { toCallOptions } from './convert.ts';
 import { costOf } from './cost.ts';
 import { toEvents } from './events.ts';
 import { explain, type Failure } from './failure.ts';
+import type { Schema } from './output_schema.ts';
 import type { Quotas } from './quota.ts';
 import { type Patience, watchedFetch } from './watch.ts';
 import type { Wire } from './wires.ts';
@@ -41,6 +42,7 @@ async function* attempt(
 ): AsyncGenerator<StreamEvent> {
   const { provider, wire, api_key, base_url, patience, quotas } = options;
   const { thinking } = request;
+  const schema = enforcedSchema(request, info, wire);
   const call = new AbortController();
   const fetch: typeof globalThis.fetch = async (input, init) => {
     quotas.asked(provider, info.model);
@@ -62,7 +64,8 @@ async function* attempt(
       ),
       // The SDK knows which form each model takes: a budget, a level, or that it cannot think.
       ...(thinking && { reasoning: 'high' }),
-      providerOptions: wire.options(thinking),
+      ...(schema && { responseFormat: { type: 'json', name: 'answer', schema } }),
+      providerOptions: wire.options({ thinking, schema }),
       abortSignal: AbortSignal.any([request.signal, call.signal]),
     });
     for await (const event of toEvents(stream)) {
@@ -81,4 +84,12 @@ async function* attempt(
   } finally {
     call.abort();
   }
+}
+
+/** The schema of the answer, where this model can be held to it in this call. */
+function enforcedSchema(request: ModelRequest, info: ModelInfo, wire: Wire): Schema | undefined {
+  const { output_schema: schema, tools } = request;
+  const model = info.output_schema;
+  const able = model === 'always' || (model === 'without_tools' && tools.length === 0);
+  return able && schema !== undefined && wire.enforces(schema) ? schema : undefined;
 }

@@ -45,8 +45,8 @@ export function createRouting(options: {
     resolve,
     info(wanted) {
       const route = resolve(wanted);
-      const { context_window, max_output_tokens, prices, takes } = findModel(models, route.model);
-      return { ...route, context_window, max_output_tokens, prices, takes };
+      const { models: _, ...known } = findModel(models, route.model);
+      return { ...known, ...route };
     },
   };
 }

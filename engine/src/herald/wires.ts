@@ -1,4 +1,5 @@
 import type { LanguageModelV4, LanguageModelV4CallOptions } from '@ai-sdk/provider';
+import { hasReferences, isClosed, isObjectAtRoot, isStrict, type Schema } from './output_schema.ts';
 import type { Namespace } from './proofs.ts';
 
 /**
@@ -10,8 +11,13 @@ export type Wire = {
   namespace: Namespace;
   default_url: string;
   model(id: string, settings: Settings): Promise<LanguageModelV4>;
-  /** The provider's own options of a call. */
-  options(thinking: boolean): LanguageModelV4CallOptions['providerOptions'];
+  /** Can it hold an answer to this schema? */
+  enforces(schema: Schema): boolean;
+  /** The provider's own options of a call. `schema` is one that it `enforces`. */
+  options(call: {
+    thinking: boolean;
+    schema: Schema | undefined;
+  }): LanguageModelV4CallOptions['providerOptions'];
 };
 
 /** All of them given, always: what is missing the SDK would look up in the environment, past our config (E1). */
@@ -24,26 +30,38 @@ export const WIRES = {
     namespace: 'anthropic',
     default_url: 'https://api.anthropic.com/v1',
     model: async (id, settings) => (await import('@ai-sdk/anthropic')).createAnthropic(settings)(id),
-    options: () => undefined,
+    enforces: isClosed,
+    // Never by a made-up tool, which is what the SDK does otherwise: our tools could not be called beside it.
+    options: ({ schema }) => schema && { anthropic: { structuredOutputMode: 'outputFormat' } },
   },
   openai_responses: {
     namespace: 'openai',
     default_url: OPENAI_URL,
     model: async (id, settings) => (await import('@ai-sdk/openai')).createOpenAI(settings).responses(id),
+    enforces: isObjectAtRoot,
     // Nothing is kept at the provider: the conversation is ours, reasoning comes back sealed.
-    options: (thinking) => ({ openai: { store: false, ...(thinking && { reasoningSummary: 'auto' }) } }),
+    options: ({ thinking, schema }) => ({
+      openai: {
+        store: false,
+        ...(thinking && { reasoningSummary: 'auto' }),
+        ...(schema && { strictJsonSchema: isStrict(schema) }),
+      },
+    }),
   },
   openai_chat: {
     namespace: 'openai',
     default_url: OPENAI_URL,
     model: async (id, settings) => (await import('@ai-sdk/openai')).createOpenAI(settings).chat(id),
-    // No options of OpenAI's own: the other end is mostly some compatible server.
-    options: () => undefined,
+    enforces: isObjectAtRoot,
+    // No other options of OpenAI's own: the other end is mostly some compatible server.
+    options: ({ schema }) => schema && { openai: { strictJsonSchema: isStrict(schema) } },
   },
   gemini: {
     namespace: 'google',
     default_url: 'https://generativelanguage.googleapis.com/v1beta',
     model: async (id, settings) => (await import('@ai-sdk/google')).createGoogle(settings)(id),
-    options: (thinking) => (thinking ? { google: { thinkingConfig: { includeThoughts: true } } } : undefined),
+    enforces: (schema) => !hasReferences(schema),
+    options: ({ thinking }) =>
+      thinking ? { google: { thinkingConfig: { includeThoughts: true } } } : undefined,
   },
 } satisfies Record<string, Wire>;
