@@ -10,6 +10,7 @@ import { openTurn, turnRecord } from '../src/turn/record.ts';
 import { endLeftTurns } from '../src/turn/recover.ts';
 import { safeText } from '../src/turn/text.ts';
 import { environment, temporaryFolder } from './support/engine.ts';
+import { stored } from './support/stored.ts';
 
 const open: Brain[] = [];
 afterEach(() => {
@@ -86,7 +87,7 @@ describe('a turn that was cut off', () => {
         { type: 'tool_result', tool_use_id: 'call_2', error: 'interrupted' },
       ],
     });
-    const events = brain.events.read(first - 1, Number.MAX_SAFE_INTEGER, 'cut');
+    const events = stored(brain.events.read(first - 1, Number.MAX_SAFE_INTEGER, 'cut'));
     expect(events.map((event) => event.type)).toEqual([
       'thread_lifecycle',
       'usage',
@@ -103,7 +104,7 @@ describe('the event log', () => {
     const brain = await brainIn(folder, () => time);
     const timed = { ...parts(brain), now: () => time };
     const record = (turn_id: string) => turnRecord(timed, { task_id: turn_id, turn_id });
-    const ids = () => brain.events.read(0, Number.MAX_SAFE_INTEGER).map((event) => event.id);
+    const ids = () => stored(brain.events.read(0, Number.MAX_SAFE_INTEGER)).map((event) => event.id);
     for (const turn_id of ['ended', 'running']) openTurn(timed, opening(turn_id, turn_id));
     record('ended').complete({ ...answer, content: [] });
     expect(ids()).toEqual([1, 2, 3, 4]);
