@@ -102,6 +102,9 @@ export const Variables = z.object({
   CHANNEL_STATE_TTL_ACTIVE: integer(1, 365 * DAY_S)
     .prefault('10800')
     .describe('How long a turn’s events can be replayed after its end, seconds.'),
+  CHANNEL_STATE_TTL_HITL: integer(1, 365 * DAY_S)
+    .prefault('259200')
+    .describe('How long a person has to answer before the turn ends, seconds (E8).'),
   ALLOWED_ROOTS: z
     .string()
     .optional()
@@ -148,6 +151,7 @@ export type Config = {
   turn_max_tokens: number | undefined;
   tool_concurrency: number;
   replay_ttl_s: number;
+  hitl_ttl_s: number;
   host: string;
   port: number;
   log_level: LogLevel;
@@ -236,6 +240,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     turn_max_tokens: values.TURN_MAX_TOKENS,
     tool_concurrency: values.CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY,
     replay_ttl_s: values.CHANNEL_STATE_TTL_ACTIVE,
+    hitl_ttl_s: values.CHANNEL_STATE_TTL_HITL,
     host: values.ENGINE_HOST,
     port: values.ENGINE_PORT,
     log_level: values.ENGINE_LOG_LEVEL,

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 
-/** Opaque ids: `req-` one HTTP request, `turn-` one turn, `msg-` one message of a conversation. */
-export type NewId = (kind: 'req' | 'turn' | 'msg') => string;
+/** Opaque ids: `req-` one HTTP request, `turn-` one turn, `msg-` one message, `hitl-` one question to a person. */
+export type NewId = (kind: 'req' | 'turn' | 'msg' | 'hitl') => string;
 
 /** 72 random bits: a brain would have to hold billions of ids before two meet. */
 export const randomId: NewId = (kind) => `${kind}-${randomBytes(9).toString('base64url')}`;

@@ -72,17 +72,13 @@ async function start(): Promise<void> {
 
   const { openRoots } = await import('./sandbox/roots.ts');
   const { platformTools } = await import('./tools/platform.ts');
-  const { createDispatch } = await import('./tools/dispatch.ts');
-  const tools = platformTools(openRoots(config.roots, config.brain_path));
-  const dispatch = createDispatch(tools, {
-    concurrency: config.tool_concurrency,
-    now,
-    log: log.named('tools'),
-  });
+  const { createToolRunner } = await import('./tools/runner.ts');
+  const platform = platformTools(openRoots(config.roots, config.brain_path));
+  const tools = createToolRunner(platform, { log: log.named('tools') });
 
   const { loadCatalog } = await import('./catalog/catalog.ts');
   const catalog = loadCatalog(config.catalog_dir, {
-    tools: tools.map((tool) => tool.definition.name),
+    tools: tools.definitions.map((tool) => tool.name),
     default_agent: config.default_agent,
   });
 
@@ -91,20 +87,18 @@ async function start(): Promise<void> {
   const { createContexts } = await import('./turn/context.ts');
   const { createGuards } = await import('./turn/guards.ts');
   const { createCoordinator } = await import('./turn/coordinator.ts');
-  const { endLeftTurns } = await import('./turn/recover.ts');
   const herald = createHerald({ ...config.model, models: catalog.models, log: log.named('herald') });
-  const turnLog = log.named('engine_core.coordinator');
-  endLeftTurns({ brain, now, newId }, turnLog);
   const coordinator = createCoordinator({
     brain,
     catalog,
     herald,
-    contexts: createContexts({ brain, soul: catalog.soul, tools: tools.map((tool) => tool.definition) }),
+    contexts: createContexts({ brain, soul: catalog.soul, tools: tools.definitions }),
     guards: createGuards({ ...config, max_tokens: config.turn_max_tokens, max_cost_usd: undefined }),
-    dispatch,
+    tools,
     now,
     newId,
-    log: turnLog,
+    hitl_ttl_ms: config.hitl_ttl_s * 1000,
+    log: log.named('engine_core.coordinator'),
     limits: { ...config, max_tokens: config.model.max_tokens, replay_ttl_ms },
   });
 

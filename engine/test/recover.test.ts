@@ -3,14 +3,12 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Brain, openBrain } from '../src/brain/brain.ts';
 import { parseConfig } from '../src/config.ts';
+import { EngineError } from '../src/errors.ts';
 import { randomId } from '../src/ids.ts';
-import { createLog } from '../src/observe/log.ts';
 import type { Answer } from '../src/turn/record.ts';
 import { openTurn, turnRecord } from '../src/turn/record.ts';
-import { endLeftTurns } from '../src/turn/recover.ts';
 import { safeText } from '../src/turn/text.ts';
 import { environment, temporaryFolder } from './support/engine.ts';
-import { stored } from './support/stored.ts';
 
 const open: Brain[] = [];
 afterEach(() => {
@@ -36,7 +34,7 @@ async function brainIn(folder: string, now = Date.now): Promise<Brain> {
   return brain;
 }
 
-const parts = (brain: Brain) => ({ brain, now: Date.now, newId: randomId });
+const parts = (brain: Brain) => ({ brain, now: Date.now, newId: randomId, hitl_ttl_ms: 60_000 });
 const opening = (task_id: string, turn_id: string) => ({
   task_id,
   turn_id,
@@ -59,24 +57,26 @@ const answer: Answer = {
   cost_usd: 0,
 };
 
-describe('a turn that was cut off', () => {
-  it('is ended once; each call it left open is answered, in the message right after', async () => {
+describe('a turn that fails in the middle', () => {
+  it('answers each call it left open, in the message right after, with what is known of it', async () => {
     const folder = temporaryFolder();
     const before = await brainIn(folder);
     const first = openTurn(parts(before), opening('cut', 'turn-1'));
-    turnRecord(parts(before), { task_id: 'cut', turn_id: 'turn-1' }).answer(answer, []);
+    const own = turnRecord(parts(before), { task_id: 'cut', turn_id: 'turn-1' }).thread('');
+    own.answer(own.beginCall(1), answer);
+    const asking = before.messages.last('cut', '');
+    if (asking === undefined) throw new Error('no answer was stored');
+    own.settle(asking, { message_id: asking.message_id, ordinal: 1 }, 'done', { output: 'two' }, 5);
     openTurn(parts(before), opening('other', 'turn-2'));
     before.close();
     open.pop();
 
     const brain = await brainIn(folder);
-    endLeftTurns(parts(brain), createLog('ERROR'), 'cut');
-    expect(brain.turns.running().map((turn) => turn.turn_id)).toEqual(['turn-2']);
-    endLeftTurns(parts(brain), createLog('ERROR'));
-    endLeftTurns(parts(brain), createLog('ERROR'));
-    expect(brain.turns.running()).toEqual([]);
+    const failure = new EngineError('TURN_TIMEOUT', 'over');
+    turnRecord(parts(brain), { task_id: 'cut', turn_id: 'turn-1' }).fail(failure);
+    expect(brain.turns.inFlight().map((turn) => turn.turn_id)).toEqual(['turn-2']);
 
-    const [question, calls, results, ...more] = brain.messages.ofTask('cut');
+    const [question, calls, results, ...more] = brain.messages.ofThread('cut', '');
     expect(more).toEqual([]);
     expect(question?.content).toEqual([{ type: 'text', text: 'Look.' }]);
     expect(calls?.content).toEqual(answer.content);
@@ -84,16 +84,44 @@ describe('a turn that was cut off', () => {
       role: 'user',
       content: [
         { type: 'tool_result', tool_use_id: 'call_1', error: 'interrupted' },
-        { type: 'tool_result', tool_use_id: 'call_2', error: 'interrupted' },
+        { type: 'tool_result', tool_use_id: 'call_2', output: 'two' },
       ],
     });
-    const events = stored(brain.events.read(first - 1, Number.MAX_SAFE_INTEGER, 'cut'));
+    const events = brain.events.read(first - 1, Number.MAX_SAFE_INTEGER, 'cut');
     expect(events.map((event) => event.type)).toEqual([
       'thread_lifecycle',
       'usage',
+      'tool_call',
+      'tool_call',
       'thread_lifecycle',
       'error',
     ]);
+  });
+});
+
+describe('the ledger', () => {
+  it('gives the same action the same key until it has come to an end, whatever the order of its input', async () => {
+    const brain = await brainIn(temporaryFolder());
+    openTurn(parts(brain), opening('keys', 'turn-1'));
+    const place = { turn_id: 'turn-1', thread_id: '' };
+    const call = (input: Record<string, unknown>) => ({
+      type: 'tool_use' as const,
+      id: 'c',
+      name: 'send',
+      input,
+    });
+    const keyOf = (message_id: string, ordinal = 0) => brain.tool_calls.ofMessage(message_id)[ordinal]?.key;
+
+    brain.tool_calls.intend({ ...place, message_id: 'm1' }, [call({ to: 'ada', text: { a: 1, b: 2 } })]);
+    brain.tool_calls.settle({ message_id: 'm1', ordinal: 0 }, 'unknown', { output: '' }, 0);
+    const again = call({ text: { b: 2, a: 1 }, to: 'ada' });
+    brain.tool_calls.intend({ ...place, message_id: 'm2' }, [again, again, call({ to: 'bob' })]);
+    expect(keyOf('m2')).toBe(keyOf('m1'));
+    expect(new Set([keyOf('m2', 0), keyOf('m2', 1), keyOf('m2', 2)]).size).toBe(3);
+
+    brain.tool_calls.settle({ message_id: 'm2', ordinal: 0 }, 'done', { output: '' }, 0);
+    brain.tool_calls.intend({ ...place, message_id: 'm3' }, [again]);
+    expect([keyOf('m2', 0), keyOf('m2', 1)]).not.toContain(keyOf('m3'));
   });
 });
 
@@ -103,10 +131,13 @@ describe('the event log', () => {
     let time = 1_000_000;
     const brain = await brainIn(folder, () => time);
     const timed = { ...parts(brain), now: () => time };
-    const record = (turn_id: string) => turnRecord(timed, { task_id: turn_id, turn_id });
-    const ids = () => stored(brain.events.read(0, Number.MAX_SAFE_INTEGER)).map((event) => event.id);
+    const complete = (turn_id: string) => {
+      const own = turnRecord(timed, { task_id: turn_id, turn_id }).thread('');
+      own.answer(own.beginCall(1), { ...answer, content: [] });
+    };
+    const ids = () => brain.events.read(0, Number.MAX_SAFE_INTEGER).map((event) => event.id);
     for (const turn_id of ['ended', 'running']) openTurn(timed, opening(turn_id, turn_id));
-    record('ended').complete({ ...answer, content: [] });
+    complete('ended');
     expect(ids()).toEqual([1, 2, 3, 4]);
 
     time += 60_000;
@@ -115,7 +146,7 @@ describe('the event log', () => {
     time += 1;
     brain.events.prune();
     expect(ids()).toEqual([2]);
-    record('running').complete({ ...answer, content: [] });
+    complete('running');
     time += 60_001;
     brain.events.prune();
     expect(ids()).toEqual([]);

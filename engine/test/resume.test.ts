@@ -143,7 +143,7 @@ describe('an Engine that is stopped', () => {
     await engine.stop();
   });
 
-  it('ends a turn that kill -9 cut, with nothing shown lost and a history the provider takes', async () => {
+  it('goes on with a turn that kill -9 cut in the middle of an answer; what was shown of that is void', async () => {
     const folder = temporaryFolder();
     let engine = await startEngine(folder, settings());
     model.script(
@@ -154,29 +154,64 @@ describe('an Engine that is stopped', () => {
     const seen = await until(stream, (event) => String(event.data.text).includes('see'));
     await engine.stop('SIGKILL');
 
+    model.script({ steps: [{ text: 'I see nothing.' }] });
     engine = await startEngine(folder, settings());
-    const replayed = await all(engine.fetch('/execute/replay?after=0&task_id=killed&follow=true'));
-    expect(replayed.slice(0, seen.length)).toEqual(seen);
-    expect(outline(replayed).slice(-2)).toEqual(['thread_lifecycle errored', 'error']);
-    expect(replayed.at(-1)?.data).toMatchObject({ error: 'INTERNAL_ERROR' });
-
-    model.script({ steps: [{ text: 'Going on.' }] });
-    expect(textOf(await turn(engine, 'killed', 'Go on.'))).toBe('Going on.');
+    const headers = { 'Last-Event-ID': String(seen.at(-1)?.id) };
+    const remaining = await all(execute(engine, { task_id: 'killed', message: 'Look.' }, { headers }));
+    expect(outline(remaining)).toEqual([
+      'content_block_stop',
+      'task_lifecycle',
+      'content_block_start',
+      'text_delta',
+      'content_block_stop',
+      'usage',
+      'thread_lifecycle completed',
+    ]);
+    expect(remaining[0]?.data).toMatchObject({ block_index: 2, discarded: true });
+    expect(remaining[1]?.data).toMatchObject({ phase: 'resumed' });
+    expect(remaining[2]?.data).toMatchObject({ block_index: 3 });
+    const replayed = await all(engine.fetch('/execute/replay?after=0&task_id=killed'));
+    expect(replayed).toEqual([...seen, ...remaining]);
     await engine.stop();
   });
 
-  it('goes on with a task that was killed at a tool call', async () => {
+  it('is found by sending the same again; another message has to wait', async () => {
     const folder = temporaryFolder();
     let engine = await startEngine(folder, settings());
     model.script({ steps: [{ tool: 'list_files', input: {} }] });
     const stream = events(await execute(engine, { task_id: 'open', message: 'Look.' }));
-    await until(stream, (event) => event.type === 'tool_call');
+    const seen = await until(stream, (event) => event.type === 'tool_call');
     await engine.stop('SIGKILL');
 
+    const { promise, resolve } = Promise.withResolvers<void>();
+    model.script({ steps: [{ text: 'Fine' }, { until: promise }, { text: '.' }] });
     engine = await startEngine(folder, settings());
-    model.script({ steps: [{ text: 'Fine.' }] });
-    // The scripted server refuses a conversation in which a call has no result, as the provider does.
-    expect(textOf(await turn(engine, 'open', 'Well?'))).toBe('Fine.');
+    expect(await errorOf(await execute(engine, { task_id: 'open', message: 'Well?' }))).toBe('TASK_BUSY');
+    const same = all(execute(engine, { task_id: 'open', message: 'Look.' }));
+    resolve();
+    const received = await same;
+    expect(received.slice(0, seen.length)).toEqual(seen);
+    expect(received.filter((event) => event.type === 'tool_result')).toHaveLength(1);
+    expect(textOf(received)).toBe('Fine.');
+    await engine.stop();
+  });
+
+  it('gives a turn up that took the Engine down three times at the same step', async () => {
+    const folder = temporaryFolder();
+    for (let crash = 1; crash <= 3; crash++) {
+      model.script({ steps: [{ text: 'Now ' }, { until: new Promise(() => {}) }] });
+      const engine = await startEngine(folder, settings());
+      const stream = events(await execute(engine, { task_id: 'deadly', message: 'Crash.' }));
+      await until(stream, (event) => event.type === 'task_lifecycle' || crash === 1);
+      await until(stream, (event) => event.type === 'text_delta');
+      await engine.stop('SIGKILL');
+    }
+    const engine = await startEngine(folder, settings());
+    const last = await all(engine.fetch('/execute/replay?after=0&task_id=deadly&follow=true'));
+    expect(outline(last).slice(-2)).toEqual(['thread_lifecycle errored', 'error']);
+    expect(last.at(-1)?.data).toMatchObject({ error: 'INTERNAL_ERROR' });
+    model.script({ steps: [{ text: 'Better.' }] });
+    expect(textOf(await turn(engine, 'deadly', 'And now?'))).toBe('Better.');
     await engine.stop();
   });
 

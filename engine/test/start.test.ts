@@ -240,6 +240,10 @@ describe('a running Engine', () => {
       execFileSync('prlimit', ['--pid', String(engine.process.pid), '--fsize=unlimited']);
       expect((await fetch(`${engine.url}/health`)).status).toBe(200);
       for (let message = 0; message < 8; message++) {
+        // A turn that the disk had cut goes on.
+        const left = await engine.fetch(`/execute/replay?after=0&follow=true&task_id=full-${message}`);
+        if (left.ok) expect(outline(await all(left)).at(-1)).toMatch(/^(thread_lifecycle completed|error)$/);
+        else expect(await errorOf(left)).toBe('TASK_NOT_FOUND');
         expect(textOf(await turn(engine, `full-${message}`, '2 + 2'))).toContain('4');
       }
       expect(await engine.stop()).toBe(0);

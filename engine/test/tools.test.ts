@@ -7,16 +7,20 @@ import { z } from 'zod';
 import type { Log } from '../src/observe/log.ts';
 import { openRoots, type Roots } from '../src/sandbox/roots.ts';
 import { defineTool, type Tool } from '../src/tools/contract.ts';
-import { createDispatch } from '../src/tools/dispatch.ts';
 import { listFilesTool } from '../src/tools/list_files.ts';
 import { readFileTool } from '../src/tools/read_file.ts';
+import { createSlots, createToolRunner } from '../src/tools/runner.ts';
 import { temporaryFolder } from './support/engine.ts';
 
 let folder: string;
 let roots: Roots;
 let read: Tool;
 let list: Tool;
-const context = { signal: new AbortController().signal };
+const context = {
+  signal: new AbortController().signal,
+  key: 'key',
+  runAgent: () => Promise.reject(new Error('no agents here')),
+};
 
 beforeAll(() => {
   folder = temporaryFolder();
@@ -239,72 +243,73 @@ describe('list_files', () => {
   });
 });
 
-describe('the dispatcher', () => {
+describe('slots', () => {
+  it('let at most so many through, the others in the order in which they came, also after one that failed', async () => {
+    const inSlot = createSlots(3);
+    const begun: number[] = [];
+    const end: (() => void)[] = [];
+    const work = (n: number) => async () => {
+      begun.push(n);
+      await new Promise<void>((resolve) => {
+        end[n] = resolve;
+      });
+      if (n === 1) throw new Error('failed');
+      return n;
+    };
+    const settled = Promise.allSettled([0, 1, 2, 3, 4].map((n) => inSlot(work(n))));
+    await expect.poll(() => begun).toEqual([0, 1, 2]);
+    end[2]?.();
+    await expect.poll(() => begun).toEqual([0, 1, 2, 3]);
+    end[1]?.();
+    await expect.poll(() => begun).toEqual([0, 1, 2, 3, 4]);
+    for (const n of [0, 3, 4]) end[n]?.();
+    expect((await settled).map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+      'fulfilled',
+    ]);
+  });
+});
+
+describe('the runner', () => {
   const logged: string[] = [];
   const note = (message: string) => void logged.push(message);
   const log: Log = { debug: note, info: note, warn: note, error: note, named: () => log };
-  const call = (name: string, id: string, input = {}) => ({ type: 'tool_use' as const, id, name, input });
-  const never = new AbortController().signal;
-
-  it('runs at most so many at once, and answers in the order of the calls', async () => {
-    let running = 0;
-    let most = 0;
-    const release: (() => void)[] = [];
-    const wait = defineTool({
-      name: 'wait',
-      description: '',
-      effect: 'pure',
-      input: z.object({ n: z.number() }),
-      async run({ n }) {
-        most = Math.max(most, ++running);
-        await new Promise<void>((resolve) => release.push(resolve));
-        running--;
-        return { output: n };
-      },
-    });
-    const dispatch = createDispatch([wait], { concurrency: 3, now: Date.now, log });
-    const runs = dispatch(
-      Array.from({ length: 8 }, (_, n) => call('wait', `c${n}`, { n })),
-      never,
-    );
-    const settled = Promise.all(runs);
-    for (let done = 0; done < 8; done++) {
-      await expect.poll(() => release.length).toBeGreaterThan(0);
-      // The latest first: order of the end is not order of the calls.
-      release.pop()?.();
-    }
-    expect((await settled).map((run) => run.output)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
-    expect(most).toBe(3);
-  });
+  const call = (name: string) => ({ type: 'tool_use' as const, id: 'id', name, input: {} });
+  const tool = (name: string, run: () => Promise<never>) =>
+    defineTool({ name, description: '', effect: 'once', input: z.object({}), run });
 
   it('turns whatever a tool does into an outcome', async () => {
-    const tool = (name: string, run: () => Promise<never>) =>
-      defineTool({ name, description: '', effect: 'once', input: z.object({}), run });
     const tools = [
       tool('throws', async () => {
         throw new Error('secret path /home/x');
       }),
       tool('hangs', () => new Promise(() => {})),
     ];
-    const dispatch = createDispatch(tools, { concurrency: 10, now: Date.now, log, time_limit_ms: 30 });
+    const runner = createToolRunner(tools, { log, time_limit_ms: 30 });
     const outcomes = await Promise.all(
-      dispatch([call('throws', 'a'), call('hangs', 'b'), call('absent', 'c')], never),
+      ['throws', 'hangs', 'absent'].map((name) => runner.run(call(name), context)),
     );
     expect(outcomes.map((outcome) => outcome.error)).toEqual(['execution_failed', 'timeout', 'not_found']);
     expect(JSON.stringify(outcomes)).not.toContain('/home/x');
     expect(logged).toEqual(['A tool broke']);
+  });
 
+  it('gives a tool up with its turn, and starts none after that', async () => {
     let started = 0;
     const counted = tool('counted', () => {
       started++;
       return new Promise(() => {});
     });
     const turn = new AbortController();
-    const patient = createDispatch([counted], { concurrency: 1, now: Date.now, log });
-    const cut = Promise.all(patient([call('counted', 'a'), call('counted', 'b')], turn.signal));
+    const runner = createToolRunner([counted], { log });
+    const cut = runner.run(call('counted'), { ...context, signal: turn.signal });
     await expect.poll(() => started).toBe(1);
     turn.abort(new Error('over'));
-    expect((await cut).map((outcome) => outcome.error)).toEqual(['interrupted', 'interrupted']);
+    await expect(cut).rejects.toThrow('over');
+    await expect(runner.run(call('counted'), { ...context, signal: turn.signal })).rejects.toThrow('over');
     expect(started).toBe(1);
   });
 });

@@ -7,9 +7,12 @@ import { type Conversations, openConversations } from './conversations.ts';
 import { type EngineKeys, type Overlap, openEngineKeys } from './engine_keys.ts';
 import { checkEpoch, holdEpoch } from './epoch.ts';
 import { type EventLog, openEventLog } from './event_log.ts';
+import { type Hitl, openHitl } from './hitl.ts';
 import { lockBrain } from './lock.ts';
 import { type Messages, openMessages } from './messages.ts';
 import { migrate } from './migrate.ts';
+import { type ModelCalls, openModelCalls } from './model_calls.ts';
+import { openToolCalls, type ToolCalls } from './tool_calls.ts';
 import { openTurns, type Turns } from './turns.ts';
 
 /**
@@ -21,6 +24,9 @@ export type Brain = {
   conversations: Conversations;
   messages: Messages;
   turns: Turns;
+  model_calls: ModelCalls;
+  tool_calls: ToolCalls;
+  hitl: Hitl;
   events: EventLog;
   keys: EngineKeys;
   /** Names of the migrations that ran at this start. */
@@ -63,7 +69,6 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
   holdEpoch(db, options.epoch);
 
   const events = openEventLog(db, {
-    path: options.path,
     ttl_ms: options.replay_ttl_ms,
     now: options.now,
     onError: options.onError,
@@ -89,6 +94,9 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     conversations: openConversations(db),
     messages: openMessages(db),
     turns: openTurns(db),
+    model_calls: openModelCalls(db),
+    tool_calls: openToolCalls(db),
+    hitl: openHitl(db),
     events,
     keys,
     migrated,

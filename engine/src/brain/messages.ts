@@ -9,16 +9,21 @@ export type NewMessage = Message & {
   message_id: string;
   task_id: string;
   turn_id: string;
+  /** `''`: the turn's own thread; else a sub-agent's. */
+  thread_id: string;
+  /** Blocks of the volatile tail, sent before the message's own (E14). */
+  tail?: ContentBlock[] | undefined;
   created_at: number;
   /** Of an answer; null for what comes from the user's side. */
   usage: CountedUsage | null;
 };
 
-/** A message with its place; `position` grows over the brain's life. */
+/** A message as it lies in a thread; `position` grows with every message of the brain. */
 export type StoredMessage = Message & {
   message_id: string;
   turn_id: string;
   position: number;
+  tail: ContentBlock[];
   usage: CountedUsage | null;
 };
 
@@ -26,14 +31,18 @@ export type Messages = ReturnType<typeof openMessages>;
 
 /** The history of each task: append-only, read back exactly as written (E14). */
 export function openMessages(db: DatabaseSync) {
+  const columns = 'position, message_id, turn_id, role, content, tail, usage';
   const insert = db.prepare(`
-    INSERT INTO messages (message_id, task_id, turn_id, role, content, created_at, usage)
-    VALUES (?, ?, ?, ?, ?, ?, ?)`);
-  const columns = 'position, message_id, turn_id, role, content, usage';
-  const ofTask = db.prepare(
-    `SELECT ${columns} FROM messages WHERE task_id = ? AND position > ? ORDER BY position`,
-  );
-  const last = db.prepare(`SELECT ${columns} FROM messages WHERE task_id = ? ORDER BY position DESC LIMIT 1`);
+    INSERT INTO messages (message_id, task_id, turn_id, thread_id, role, content, tail, created_at, usage)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+  const ofThread = db.prepare(`
+    SELECT ${columns} FROM messages
+     WHERE task_id = ? AND thread_id = ? AND superseded = 0 AND position > ? ORDER BY position`);
+  const last = db.prepare(`
+    SELECT ${columns} FROM messages
+     WHERE task_id = ? AND thread_id = ? AND superseded = 0 ORDER BY position DESC LIMIT 1`);
+
+  const newest = db.prepare('SELECT coalesce(max(position), 0) AS position FROM messages WHERE turn_id = ?');
 
   return {
     append(message: NewMessage): void {
@@ -41,18 +50,27 @@ export function openMessages(db: DatabaseSync) {
         message.message_id,
         message.task_id,
         message.turn_id,
+        message.thread_id,
         message.role,
         JSON.stringify(message.content),
+        message.tail === undefined ? null : JSON.stringify(message.tail),
         message.created_at,
         message.usage === null ? null : JSON.stringify(message.usage),
       );
     },
 
-    /** Those after a position, oldest first. */
-    ofTask: (task_id: string, after = 0): StoredMessage[] => ofTask.all(task_id, after).map(toMessage),
+    /** The live messages of a thread after a position, oldest first. */
+    ofThread: (task_id: string, thread_id: string, after = 0): StoredMessage[] =>
+      ofThread.all(task_id, thread_id, after).map(toMessage),
 
-    last(task_id: string): StoredMessage | undefined {
-      const row = last.get(task_id);
+    /** Position of the newest message of a turn, in any of its threads; 0 when it has none. */
+    newest(turn_id: string): number {
+      const row = newest.get(turn_id);
+      return row === undefined ? 0 : integer(row, 'position');
+    },
+
+    last(task_id: string, thread_id: string): StoredMessage | undefined {
+      const row = last.get(task_id, thread_id);
       return row === undefined ? undefined : toMessage(row);
     },
   };
@@ -61,13 +79,15 @@ export function openMessages(db: DatabaseSync) {
 function toMessage(row: Row): StoredMessage {
   // Written by `append` above and by nothing else, so the shapes are known.
   const content: ContentBlock[] = JSON.parse(text(row, 'content'));
+  const tail: ContentBlock[] = JSON.parse(textOrNull(row, 'tail') ?? '[]');
   const usage: CountedUsage | null = JSON.parse(textOrNull(row, 'usage') ?? 'null');
   return {
+    role: text(row, 'role') === 'assistant' ? 'assistant' : 'user',
+    content,
+    tail,
+    usage,
     message_id: text(row, 'message_id'),
     turn_id: text(row, 'turn_id'),
     position: integer(row, 'position'),
-    role: text(row, 'role') === 'assistant' ? 'assistant' : 'user',
-    content,
-    usage,
   };
 }

@@ -18,6 +18,7 @@ export type NewTurn = {
 export type TurnRow = {
   turn_id: string;
   task_id: string;
+  agent: string;
   request: string;
   first_event_id: number;
   /** Null while the turn runs. */
@@ -28,7 +29,7 @@ export type Turns = ReturnType<typeof openTurns>;
 
 /** Every turn ever taken, and which are in flight. Times are Unix milliseconds. */
 export function openTurns(db: DatabaseSync) {
-  const columns = 'turn_id, task_id, request, first_event_id, last_event_id';
+  const columns = 'turn_id, task_id, agent, request, first_event_id, last_event_id';
   const insert = db.prepare(`
     INSERT INTO turns (turn_id, task_id, status, agent, request, metadata, idempotency_key, started_at, first_event_id)
     VALUES (?, ?, 'running', ?, ?, ?, ?, ?, ?)`);
@@ -39,6 +40,9 @@ export function openTurns(db: DatabaseSync) {
   const setActive = db.prepare('UPDATE turns SET active_ms = max(active_ms, ?) WHERE turn_id = ?');
   const spent = db.prepare(`
     SELECT model_calls, input_tokens + output_tokens AS tokens, cost_usd, active_ms FROM turns WHERE turn_id = ?`);
+  const resume = db.prepare(`
+    UPDATE turns SET resumes = CASE WHEN resumed_at = ?1 THEN resumes + 1 ELSE 1 END, resumed_at = ?1
+     WHERE turn_id = ?2 RETURNING resumes`);
   const end = db.prepare(
     'UPDATE turns SET status = ?, error = ?, ended_at = ?, last_event_id = ? WHERE turn_id = ?',
   );
@@ -86,14 +90,20 @@ export function openTurns(db: DatabaseSync) {
       };
     },
 
+    /** Notes that the turn is taken up again at `place`. @returns how often it has been at this very place. */
+    resume(turn_id: string, place: string): number {
+      const row = resume.get(place, turn_id);
+      return row === undefined ? 0 : integer(row, 'resumes');
+    },
+
     /** `error`: its body as JSON, null for a turn that completed. */
     end(turn_id: string, outcome: { error: string | null; ended_at: number; last_event_id: number }): void {
       const status = outcome.error === null ? 'completed' : 'errored';
       end.run(status, outcome.error, outcome.ended_at, outcome.last_event_id, turn_id);
     },
 
-    /** Of one task, or all. */
-    running: (task_id?: string): TurnRow[] => running.all(task_id ?? null).map(toTurn),
+    /** Those that have not ended, of one task or all: running, waiting for a person, or cut by a kill. */
+    inFlight: (task_id?: string): TurnRow[] => running.all(task_id ?? null).map(toTurn),
 
     /** The newest turn of the task with this key that runs, or ended at or after `ended_after`. */
     byIdempotencyKey(task_id: string, key: string, ended_after: number): TurnRow | undefined {
@@ -107,6 +117,7 @@ function toTurn(row: Row): TurnRow {
   return {
     turn_id: text(row, 'turn_id'),
     task_id: text(row, 'task_id'),
+    agent: text(row, 'agent'),
     request: text(row, 'request'),
     first_event_id: integer(row, 'first_event_id'),
     last_event_id: integerOrNull(row, 'last_event_id'),

@@ -28,7 +28,7 @@ export function activityRoute(
       {
         in_flight_turns: parts.coordinator.count(),
         open_streams: parts.presence.open_streams,
-        pending_hitl: 0,
+        pending_hitl: parts.coordinator.waiting().length,
         last_activity_at: new Date(
           Math.max(parts.presence.last_activity_at, parts.coordinator.lastTurnAt()),
         ).toISOString(),

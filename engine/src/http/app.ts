@@ -15,7 +15,9 @@ import { docsRoutes } from './docs.ts';
 import { onError, onInvalid } from './errors.ts';
 import { executeRoutes } from './execute.ts';
 import { healthRoute } from './health.ts';
+import { hitlRoutes } from './hitl.ts';
 import { OPEN_PATHS } from './security.ts';
+import { cancelRoute } from './tasks.ts';
 
 /** Every silence this long is broken by a heartbeat, so that proxies and clients know the stream lives. */
 const HEARTBEAT_MS = 15_000;
@@ -88,6 +90,8 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
     heartbeat_ms: parts.heartbeat_ms ?? HEARTBEAT_MS,
     stalled_ms: parts.stalled_ms ?? STALLED_MS,
   });
+  hitlRoutes(app, { brain, coordinator });
+  cancelRoute(app, { brain, coordinator });
   rotateKeyRoute(app, { keys: brain.keys, log });
   docsRoutes(app);
   return app;

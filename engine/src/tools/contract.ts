@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Answered } from '../brain/hitl.ts';
 import type { ToolDef } from '../types.ts';
 
 /**
@@ -23,12 +24,34 @@ export type FailureReason =
 /** `output` must survive JSON. With `error` it explains, in words for the model. */
 export type ToolOutcome = { output: unknown; error?: FailureReason };
 
-/** `signal` aborts when nobody waits for the outcome any more; a tool then stops what it does. */
-export type ToolContext = { signal: AbortSignal };
+export type ToolContext = {
+  /** Aborts when nobody waits for the outcome any more; a tool then stops what it does. */
+  signal: AbortSignal;
+  /** The same for the same action, also after a crash (`Idempotency-Key`, MCP `_meta`). */
+  key: string;
+  /** What a person has said, where the call asked. */
+  answered?: Answered | undefined;
+  /** Has another agent do a piece of work, in a thread of this turn. */
+  runAgent(agent: string, message: string): Promise<ToolOutcome>;
+};
+
+/** Thrown by a tool that cannot go on before a person has answered: a sub-agent that asked. */
+export class WaitingForPerson extends Error {
+  override name = 'WaitingForPerson';
+}
+
+/** A question to the person that a call has to wait for. */
+export type Ask = { kind: 'permission' | 'question'; question: string };
 
 export type Tool = {
   definition: ToolDef;
   effect: Effect;
+  /** Longest time a call may take, milliseconds; null: as long as the turn may. Default: that of the runner. */
+  time_limit_ms?: number | null;
+  /** What a person is asked before the call runs. A `permission` that is not `yes` fails the call. */
+  asks?(input: Record<string, unknown>): Ask | null;
+  /** For `checkable`: what became of a call that was cut, `undone` when it has not happened, `unknown` if nobody can say. */
+  check?(input: Record<string, unknown>, context: ToolContext): Promise<ToolOutcome | 'undone' | 'unknown'>;
   /** Checks `input` first; what breaks the schema is `invalid_input`, told so that the model can mend it. */
   run(input: unknown, context: ToolContext): Promise<ToolOutcome>;
 };
@@ -40,27 +63,28 @@ export const PathInput = z
   .refine((path) => !path.includes('\0'), 'must not contain NUL');
 
 /** Makes a tool from its schema and a `run` that gets input which has passed it. */
-export function defineTool<Schema extends z.ZodObject>(tool: {
-  name: string;
-  description: string;
-  effect: Effect;
-  input: Schema;
-  run(input: z.infer<Schema>, context: ToolContext): Promise<ToolOutcome>;
-}): Tool {
-  const { name, description, effect } = tool;
-  const { $schema: _, ...input_schema } = z.toJSONSchema(tool.input, { io: 'input' });
+export function defineTool<Schema extends z.ZodObject>(
+  tool: Pick<Tool, 'asks' | 'check' | 'effect' | 'time_limit_ms'> & {
+    name: string;
+    description: string;
+    input: Schema;
+    run(input: z.infer<Schema>, context: ToolContext): Promise<ToolOutcome>;
+  },
+): Tool {
+  const { name, description, input: schema, run, ...rest } = tool;
+  const { $schema: _, ...input_schema } = z.toJSONSchema(schema, { io: 'input' });
   return {
+    ...rest,
     definition: { name, description, input_schema },
-    effect,
     async run(input, context) {
-      const parsed = tool.input.safeParse(input);
+      const parsed = schema.safeParse(input);
       if (!parsed.success) {
         const issues = parsed.error.issues.map(
           (issue) => `${issue.path.join('.') || 'input'}: ${issue.message}`,
         );
         return { error: 'invalid_input', output: issues.join('; ') };
       }
-      return tool.run(parsed.data, context);
+      return run(parsed.data, context);
     },
   };
 }

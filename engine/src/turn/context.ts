@@ -28,7 +28,10 @@ export function createContexts(parts: ContextParts): Contexts {
     assemble(thread) {
       const head = headOf(parts, thread.agent);
       // A model may answer with nothing at all; providers refuse to be sent that back.
-      const history = parts.brain.messages.ofTask(thread.task_id).filter(({ content }) => content.length > 0);
+      const history = parts.brain.messages
+        .ofThread(thread.task_id, thread.thread_id)
+        .map((message) => ({ ...message, content: [...message.tail, ...message.content] }))
+        .filter(({ content }) => content.length > 0);
       const messages = history.map(({ role, content }): Message => ({ role, content }));
       return { ...head, messages, estimated_tokens: estimate(sizeOfHead(head), history, thread.model) };
     },

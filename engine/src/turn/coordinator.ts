@@ -1,45 +1,64 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Answered, HitlRequest } from '../brain/hitl.ts';
+import type { TurnRow } from '../brain/turns.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { EngineError } from '../errors.ts';
 import type { Herald } from '../herald/contract.ts';
 import { errorFields, type Log } from '../observe/log.ts';
-import type { Dispatch } from '../tools/dispatch.ts';
+import { createSlots, type ToolRunner } from '../tools/runner.ts';
 import type { Contexts } from './context.ts';
 import { startDeadline } from './deadline.ts';
 import { turnFailure } from './failure.ts';
 import { type Guards, timedOut } from './guards.ts';
-import { runLoop } from './loop.ts';
-import { openTurn, type RecordParts, turnRecord } from './record.ts';
-import { endLeftTurns } from './recover.ts';
+import { runTurn } from './loop.ts';
+import type { BlockCounter } from './model_call.ts';
+import { openTurn, type RecordParts, resolveRequest, turnRecord } from './record.ts';
+import { prepareToResume } from './recover.ts';
 import type { ExecuteRequest } from './request.ts';
 
 /**
  * Who may run: one turn per task at a time (E7), any number of tasks beside each other. A turn belongs to
- * nobody: it is started here and runs to its end, whoever is or is not listening. Source: engine-runtime,
+ * nobody: it is started here and runs to its end, whoever is or is not listening. One that waits for a person
+ * runs no code at all; the answer, or the next start of the Engine, has it go on. Source: engine-runtime,
  * "Components".
  */
 export type Coordinator = {
   /**
-   * Starts a turn; it is in the brain, with its first event, when this returns.
-   * @throws EngineError `NOT_READY` while draining, `NOT_FOUND` for an unknown agent, `TASK_BUSY`.
+   * Starts a turn; it is in the brain, with its first event, when this returns. A turn that goes on after a
+   * kill is found by an equal request instead (E5).
+   * @throws EngineError `NOT_READY` while draining, `NOT_FOUND` for an unknown agent, `TASK_BUSY`, `HITL_REQUIRED`.
    */
   start(request: ExecuteRequest, idempotency_key: string | undefined): TurnSpan;
-  /** The turn in flight of a task. */
+  /** The turn of a task that has not ended, running or waiting. */
   inFlight(task_id: string): TurnSpan | undefined;
   /**
    * The turn, running or ended not long ago, that was started with this key (E5).
    * @throws EngineError `INVALID_REQUEST` when it was asked something else.
    */
   withKey(request: ExecuteRequest, idempotency_key: string): TurnSpan | undefined;
+  /**
+   * Gives a waiting turn what the person said; it goes on at once.
+   * @returns the id of the request that was answered.
+   * @throws EngineError `NOT_FOUND` when nothing waits, or something else; `INVALID_REQUEST` for an answer it cannot take.
+   */
+  respond(task_id: string, request_id: string | undefined, answered: Answered): string;
+  /** What waits for a person, oldest first. */
+  waiting(): HitlRequest[];
+  /**
+   * Ends the turn of a task with `TURN_CANCELLED`. @returns its id.
+   * @throws EngineError `NOT_FOUND` when there is none.
+   */
+  cancel(task_id: string): string;
+  /** Turns that run now; those that wait for a person are not counted. */
   count(): number;
   /** When a turn last started or ended, Unix milliseconds. */
   lastTurnAt(): number;
   draining(): boolean;
-  /** No new turns; those in flight get `grace_ms`, then are aborted and recorded. Resolves when none is left. */
+  /** No new turns; those in flight get `grace_ms`, the rest goes on at the next start. Resolves when none runs. */
   drain(grace_ms: number): Promise<void>;
 };
 
-/** Where a turn's events lie in the log. `last_event_id` is null while it runs; readers look again. */
+/** Where a turn's events lie in the log. `last_event_id` is null until it ends; readers look again. */
 export type TurnSpan = {
   readonly task_id: string;
   readonly turn_id: string;
@@ -50,52 +69,82 @@ export type TurnSpan = {
 type Slot = {
   task_id: string;
   turn_id: string;
+  agent: string;
+  /** What was asked, as stored. */
+  request: string;
+  /** It was cut, and goes on in this process. */
+  resumed: boolean;
   first_event_id: number;
   last_event_id: number | null;
-  abort: AbortController;
-  /** How long the turn has run, milliseconds. */
-  active_ms: () => number;
-  done: Promise<void>;
+  /** Undefined while it waits for a person. */
+  run: { abort: AbortController; done: Promise<void> } | undefined;
+  /** What has to be put right before it goes on, where it was cut. */
+  cut: TurnRow | undefined;
+  /** Block numbers go on over waiting and restarts. */
+  blocks: BlockCounter;
+  /** Told of every answer. */
+  listeners: Set<() => void>;
 };
+
+/** Turns taken up again after a start run side by side, so many at once: a crash of a busy Engine is no storm. */
+const PARALLEL_RESUMES = 4;
+
+/** How often turns that nothing runs are looked at, milliseconds. */
+const TEND_INTERVAL_MS = 10_000;
 
 export type CoordinatorParts = RecordParts & {
   catalog: Catalog;
   herald: Herald;
   contexts: Contexts;
   guards: Guards;
-  dispatch: Dispatch;
+  tools: ToolRunner;
   log: Log;
   limits: {
     default_agent: string;
     max_tokens: number;
+    tool_concurrency: number;
     turn_timeout_s: number;
     /** How long an ended turn can be found by its key, milliseconds: as long as its events can be replayed. */
     replay_ttl_ms: number;
   };
 };
 
+/** The turn is left as it is, for the next start; nothing of it is recorded. */
+class Suspended extends Error {
+  override name = 'Suspended';
+}
+
+/** Takes up the turns that were in flight when the last process ended. */
 export function createCoordinator(parts: CoordinatorParts): Coordinator {
   const { brain, catalog, herald, limits, log, now, newId } = parts;
   const slots = new Map<string, Slot>();
+  const inResumeSlot = createSlots(PARALLEL_RESUMES);
   let draining = false;
   let last_turn_at = now();
+
+  const tending = setInterval(tend, TEND_INTERVAL_MS).unref();
+  tend();
 
   function start(request: ExecuteRequest, idempotency_key: string | undefined): TurnSpan {
     const { task_id } = request;
     if (draining) throw new EngineError('NOT_READY', 'The Engine is shutting down.');
     const name = request.agent ?? limits.default_agent;
-    const agent = catalog.agents.get(name);
-    if (agent === undefined) throw new EngineError('NOT_FOUND', `There is no agent ${JSON.stringify(name)}.`);
-    if (slots.has(task_id)) {
-      throw new EngineError(
-        'TASK_BUSY',
-        'The task has a turn in flight. Wait for its end, or attach with Last-Event-ID.',
-      );
+    if (!catalog.agents.has(name)) {
+      throw new EngineError('NOT_FOUND', `There is no agent ${JSON.stringify(name)}.`);
+    }
+    const busy = slotOf(task_id);
+    if (busy !== undefined) {
+      if (busy.resumed && busy.request === identity(request)) return busy;
+      throw busy.run === undefined
+        ? new EngineError('HITL_REQUIRED', 'The task waits for a person. Answer with /hitl/respond first.')
+        : new EngineError(
+            'TASK_BUSY',
+            'The task has a turn in flight. Wait for its end, or attach with Last-Event-ID.',
+          );
     }
 
-    endLeftTurns(parts, log, task_id);
     const turn_id = newId('turn');
-    const first_event_id = openTurn(parts, {
+    const opening = {
       task_id,
       turn_id,
       agent: name,
@@ -103,78 +152,185 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       request: identity(request),
       metadata: JSON.stringify(request.metadata),
       idempotency_key,
-    });
-    const abort = new AbortController();
-    const slot: Slot = {
-      task_id,
-      turn_id,
-      first_event_id,
-      last_event_id: null,
-      abort,
-      active_ms: () => 0,
-      done: Promise.resolve(),
     };
-    slots.set(task_id, slot);
-    last_turn_at = now();
-
-    const turn = async () => {
-      const { contexts, guards, dispatch } = parts;
-      const record = turnRecord(parts, slot, slot.active_ms);
-      const thread = { task_id, turn_id, thread_id: '', agent, model: agent.model ?? herald.model };
-      await runLoop(
-        { herald, contexts, guards, dispatch, record },
-        {
-          thread,
-          max_tokens: limits.max_tokens,
-          thinking: request.super_thinking,
-          signal: abort.signal,
-        },
-      );
-    };
-    slot.done = runToItsEnd(slot, turn);
+    const first_event_id = openTurn(parts, opening);
+    const slot = newSlot({ ...opening, first_event_id }, undefined);
+    run(slot);
     return slot;
   }
 
+  function newSlot(
+    turn: Pick<TurnRow, 'task_id' | 'turn_id' | 'agent' | 'request' | 'first_event_id'>,
+    cut: TurnRow | undefined,
+  ): Slot {
+    const { task_id, turn_id, agent, request, first_event_id } = turn;
+    const slot: Slot = {
+      task_id,
+      turn_id,
+      agent,
+      request,
+      resumed: cut !== undefined,
+      cut,
+      first_event_id,
+      last_event_id: null,
+      run: undefined,
+      blocks: { next: 0 },
+      listeners: new Set(),
+    };
+    slots.set(task_id, slot);
+    return slot;
+  }
+
+  /** The unfinished turn of a task; one whose process, or whose disk, failed it goes on. */
+  function slotOf(task_id: string): Slot | undefined {
+    const slot = slots.get(task_id);
+    if (slot !== undefined || draining) return slot;
+    const [left] = brain.turns.inFlight(task_id);
+    return left === undefined ? undefined : revive(left);
+  }
+
+  /** Takes up a turn that was cut, or, where it waits for a person, only finds it a place. */
+  function revive(turn: TurnRow): Slot {
+    const { task_id, turn_id } = turn;
+    const slot = newSlot(turn, turn);
+    if (brain.hitl.waiting(task_id).length > 0) return slot;
+    log.info('Taking up a turn that was cut off', { task_id, extra: { turn_id } });
+    run(slot, inResumeSlot);
+    return slot;
+  }
+
+  /** Has a turn run, from where it stands, until it ends, waits or is suspended. */
+  function run(slot: Slot, inTurn = (work: () => Promise<void>) => work()): void {
+    const abort = new AbortController();
+    last_turn_at = now();
+    slot.run = { abort, done: Promise.resolve() };
+    slot.run.done = inTurn(() => runToItsEnd(slot, abort));
+  }
+
   /** Runs a turn under its deadline, records how it failed if it did, and frees the slot whatever happened. */
-  async function runToItsEnd(slot: Slot, turn: () => Promise<void>): Promise<void> {
+  async function runToItsEnd(slot: Slot, abort: AbortController): Promise<void> {
     const { task_id, turn_id } = slot;
     const started = now();
-    const deadline = startDeadline(limits.turn_timeout_s, 0, () =>
-      slot.abort.abort(timedOut(limits.turn_timeout_s)),
+    const { active_ms } = brain.turns.spent(turn_id);
+    const deadline = startDeadline(limits.turn_timeout_s, active_ms, () =>
+      abort.abort(timedOut(limits.turn_timeout_s)),
     );
-    slot.active_ms = deadline.active_ms;
+    const record = turnRecord(parts, slot, deadline.active_ms);
     log.info('Starting execution', { task_id, extra: { turn_id } });
-    let outcome = 'completed';
+    let outcome: string = 'completed';
     try {
       // The stream is opened before the context is built: `thread_lifecycle` started goes out at once.
       await new Promise(setImmediate);
-      await turn();
+      abort.signal.throwIfAborted();
+      if (slot.cut !== undefined) slot.blocks = prepareToResume(parts, slot.cut);
+      slot.cut = undefined;
+      outcome = await takeTurn(slot, record, abort.signal);
     } catch (error) {
-      const failure = turnFailure(slot.abort.signal.aborted ? slot.abort.signal.reason : error, log, task_id);
-      outcome = failure.code;
-      try {
-        turnRecord(parts, slot).fail(failure);
-      } catch (unwritable) {
-        // The brain cannot be written, so nothing can be shown either: streams end cut. The next turn on this
-        // task, or the next start, ends it in the brain.
-        log.error('The end of a turn could not be recorded', { task_id, extra: errorFields(unwritable) });
-      }
+      outcome = endBroken(slot, record, abort.signal.aborted ? abort.signal.reason : error);
     } finally {
       deadline.stop();
-      slot.last_event_id = brain.events.lastId();
-      slots.delete(task_id);
+      // Whatever still runs for this turn has nobody to run for.
+      abort.abort(new Suspended());
+      slot.run = undefined;
+      if (outcome !== 'waiting') leave(slot);
       last_turn_at = now();
-      brain.events.wake(task_id);
       log.info('Execution ended', { task_id, extra: { turn_id, outcome, duration_ms: now() - started } });
+    }
+    // Answered while the loop was on its way out.
+    if (outcome === 'waiting' && !draining && brain.hitl.waiting(task_id).length === 0) run(slot);
+  }
+
+  function takeTurn(slot: Slot, record: ReturnType<typeof turnRecord>, signal: AbortSignal) {
+    const agent = catalog.agents.get(slot.agent);
+    if (agent === undefined) {
+      throw new EngineError('NOT_FOUND', `There is no agent ${JSON.stringify(slot.agent)} any more.`);
+    }
+    const { super_thinking }: Pick<ExecuteRequest, 'super_thinking'> = JSON.parse(slot.request);
+    return runTurn(
+      {
+        brain,
+        catalog,
+        herald,
+        contexts: parts.contexts,
+        guards: parts.guards,
+        tools: parts.tools,
+        record,
+        task_id: slot.task_id,
+        turn_id: slot.turn_id,
+        blocks: slot.blocks,
+        thinking: super_thinking,
+        limits,
+        signal,
+        answered: () => new Promise((resolve) => slot.listeners.add(resolve)),
+        now,
+      },
+      agent,
+    );
+  }
+
+  /** @returns how it ended, for the log. */
+  function endBroken(slot: Slot, record: ReturnType<typeof turnRecord>, error: unknown): string {
+    if (error instanceof Suspended) return 'suspended';
+    const failure = turnFailure(error, log, slot.task_id);
+    try {
+      record.fail(failure, failure.code === 'TURN_CANCELLED' ? [CANCELLED] : []);
+    } catch (unwritable) {
+      // The brain cannot be written, so nothing can be shown either: streams end cut. The next request on this
+      // task, or the next start, has the turn go on.
+      log.error('The end of a turn could not be recorded', {
+        task_id: slot.task_id,
+        extra: errorFields(unwritable),
+      });
+    }
+    return failure.code;
+  }
+
+  /** Nothing more comes of this turn here; its readers look at what there is and end. */
+  function leave(slot: Slot): void {
+    slot.last_event_id = brain.events.lastId();
+    if (slots.get(slot.task_id) === slot) slots.delete(slot.task_id);
+    brain.events.wake(slot.task_id);
+  }
+
+  /** Ends a turn that waits, so that no code of its own runs. */
+  function endWaiting(slot: Slot, error: EngineError): void {
+    const { turn_id, task_id } = slot;
+    turnRecord(parts, slot).fail(error, error.code === 'TURN_CANCELLED' ? [CANCELLED] : []);
+    last_turn_at = now();
+    leave(slot);
+    log.info('Execution ended', { task_id, extra: { turn_id, outcome: error.code } });
+  }
+
+  /** Takes up what was cut, by a kill or by a disk that was full, and ends what waited too long. */
+  function tend(): void {
+    try {
+      for (const turn of brain.turns.inFlight()) if (!slots.has(turn.task_id)) revive(turn);
+      expire();
+    } catch (error) {
+      log.error('Turns could not be looked after', { extra: errorFields(error) });
+    }
+  }
+
+  /** Ends the turns whose question nobody has answered in time. */
+  function expire(): void {
+    for (const request of brain.hitl.waiting()) {
+      if (request.expires_at > now()) continue;
+      const slot = slots.get(request.task_id);
+      const error = new EngineError(
+        'HITL_EXPIRED',
+        'Nobody answered in time. What was done before stays in the task; send a new message.',
+        { request_id: request.request_id },
+      );
+      if (slot?.run !== undefined) slot.run.abort.abort(error);
+      else if (slot !== undefined) endWaiting(slot, error);
     }
   }
 
   return {
     start,
-    inFlight: (task_id) => slots.get(task_id),
+    inFlight: slotOf,
     withKey(request, idempotency_key) {
-      const slot = slots.get(request.task_id);
-      if (slot === undefined) endLeftTurns(parts, log, request.task_id);
+      const slot = slotOf(request.task_id);
       const turn = brain.turns.byIdempotencyKey(
         request.task_id,
         idempotency_key,
@@ -189,31 +345,59 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       }
       return slot?.turn_id === turn.turn_id ? slot : turn;
     },
-    count: () => slots.size,
+
+    respond(task_id, request_id, answered) {
+      const [request] = brain.hitl.waiting(task_id);
+      if (request === undefined || (request_id ?? request.request_id) !== request.request_id) {
+        throw new EngineError('NOT_FOUND', 'Nothing waits for this answer; it may have been given already.');
+      }
+      if (request.kind === 'permission' && answered.answer !== 'yes' && answered.answer !== 'no') {
+        throw new EngineError('INVALID_REQUEST', 'body.answer: must be "yes" or "no"', {
+          issues: [{ path: 'body.answer', message: 'must be "yes" or "no"' }],
+        });
+      }
+      resolveRequest(parts, request, answered);
+      const slot = slots.get(task_id);
+      if (slot !== undefined && slot.run === undefined && !draining) run(slot);
+      for (const tell of slot?.listeners ?? []) tell();
+      slot?.listeners.clear();
+      return request.request_id;
+    },
+
+    waiting: () => brain.hitl.waiting(),
+
+    cancel(task_id) {
+      const slot = slotOf(task_id);
+      if (slot === undefined) throw new EngineError('NOT_FOUND', 'The task has no turn in flight.');
+      const error = new EngineError('TURN_CANCELLED', 'The turn was cancelled.');
+      if (slot.run !== undefined) slot.run.abort.abort(error);
+      else endWaiting(slot, error);
+      return slot.turn_id;
+    },
+
+    count: () => [...slots.values()].filter((slot) => slot.run !== undefined).length,
     lastTurnAt: () => last_turn_at,
     draining: () => draining,
 
     async drain(grace_ms) {
       draining = true;
-      const ended = () => Promise.all([...slots.values()].map((slot) => slot.done));
+      clearInterval(tending);
+      const running = () => [...slots.values()].flatMap((slot) => slot.run ?? []);
+      const ended = () => Promise.all(running().map(({ done }) => done));
       const grace = new AbortController();
       await Promise.race([
         ended(),
         sleep(grace_ms, undefined, { signal: grace.signal }).catch(() => undefined),
       ]);
       grace.abort();
-      for (const slot of slots.values()) {
-        slot.abort.abort(
-          new EngineError(
-            'NOT_READY',
-            'The Engine was shut down before the turn ended. Send the message again.',
-          ),
-        );
-      }
+      for (const { abort } of running()) abort.abort(new Suspended());
       await ended();
+      for (const slot of [...slots.values()]) leave(slot);
     },
   };
 }
+
+const CANCELLED = { type: 'task_lifecycle', phase: 'cancelled' } as const;
 
 /** What makes two requests the same one, as text that can be compared and stored. */
 function identity(request: ExecuteRequest): string {

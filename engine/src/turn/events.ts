@@ -10,6 +10,10 @@ const common = {
   timestamp: z.iso.datetime(),
   task_id: z.string(),
   turn_id: z.string(),
+  parent_tool_call_id: z
+    .string()
+    .optional()
+    .meta({ description: 'On events of a sub-agent: the call of run_agent that started it.' }),
 };
 
 const block_type = z.enum(['text', 'thinking', 'tool_use']);
@@ -114,6 +118,39 @@ export const UsageEvent = z
   })
   .meta({ id: 'Usage', description: 'After each model call; cache_hit_tokens is a part of input_tokens.' });
 
+const hitl_kind = z.enum(['permission', 'question']);
+
+export const HitlRequest = z
+  .object({
+    type: z.literal('hitl_request'),
+    ...common,
+    request_id: z.string(),
+    kind: hitl_kind,
+    question: z.string(),
+    tool: z.string().optional(),
+    input: z.record(z.string(), z.unknown()).optional(),
+    created_at: z.iso.datetime(),
+    expires_at: z.iso
+      .datetime()
+      .meta({ description: 'Unanswered by then, the turn ends with HITL_EXPIRED.' }),
+  })
+  .meta({ id: 'HitlRequest', description: 'The turn waits for a person: POST /hitl/respond.' });
+
+export const HitlResolved = z
+  .object({ type: z.literal('hitl_resolved'), ...common, request_id: z.string(), answer: z.string() })
+  .meta({ id: 'HitlResolved', description: 'Answered; the turn goes on.' });
+
+export const TaskLifecycle = z
+  .object({
+    type: z.literal('task_lifecycle'),
+    ...common,
+    phase: z.enum(['created', 'edited', 'retried', 'resumed', 'cancelled']),
+  })
+  .meta({
+    id: 'TaskLifecycle',
+    description: 'The conversation changed; `resumed`: the turn goes on after a restart of the Engine.',
+  });
+
 /** Not buffered. On a replay of all tasks it belongs to none. */
 export const Heartbeat = z
   .object({
@@ -136,6 +173,9 @@ const TurnEvent = z.union([
   ToolCall,
   ToolResult,
   UsageEvent,
+  HitlRequest,
+  HitlResolved,
+  TaskLifecycle,
 ]);
 type TurnEvent = z.infer<typeof TurnEvent>;
 

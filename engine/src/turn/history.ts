@@ -1,3 +1,6 @@
+import type { Answered } from '../brain/hitl.ts';
+import type { StoredMessage } from '../brain/messages.ts';
+import type { ToolCallRow } from '../brain/tool_calls.ts';
 import type { ContentBlock, Message, ToolResultBlock, ToolUseBlock } from '../types.ts';
 
 /**
@@ -10,18 +13,36 @@ export function toolCalls(content: ContentBlock[]): ToolUseBlock[] {
   return content.filter((block) => block.type === 'tool_use');
 }
 
-/** The answers the last message of a cut turn still owes, or undefined when it owes none. */
-export function interruptedResults(last: Message | undefined): Message | undefined {
-  if (last === undefined || last.role !== 'assistant') return undefined;
+/**
+ * The message that answers `calls`: their outcomes in the order of the calls, then what a person said to them,
+ * then `note`.
+ */
+export function resultsMessage(
+  calls: ToolUseBlock[],
+  rows: ToolCallRow[],
+  said: Answered[],
+  note?: string,
+): ContentBlock[] {
+  const results = calls.map((call, ordinal): ToolResultBlock => {
+    const outcome = rows[ordinal]?.outcome ?? INTERRUPTED;
+    return { type: 'tool_result', tool_use_id: call.id, ...outcome };
+  });
+  const comments = said.flatMap(({ feedback, content }): ContentBlock[] => [
+    ...(feedback === null ? [] : [{ type: 'text' as const, text: `The user adds: ${feedback}` }]),
+    ...content,
+  ]);
+  return [...results, ...comments, ...(note === undefined ? [] : [{ type: 'text' as const, text: note }])];
+}
+
+const INTERRUPTED: Pick<ToolResultBlock, 'output' | 'error'> = {
+  output: 'The turn ended before the outcome of this call was known.',
+  error: 'interrupted',
+};
+
+/** The answers that `last`, the last message of a cut turn, still owes, or undefined when it owes none. */
+export function owedResults(last: StoredMessage, rows: ToolCallRow[]): Message | undefined {
+  if (last.role !== 'assistant') return undefined;
   const calls = toolCalls(last.content);
   if (calls.length === 0) return undefined;
-  const content = calls.map(
-    (call): ToolResultBlock => ({
-      type: 'tool_result',
-      tool_use_id: call.id,
-      output: 'The turn ended before the outcome of this call was known.',
-      error: 'interrupted',
-    }),
-  );
-  return { role: 'user', content };
+  return { role: 'user', content: resultsMessage(calls, rows, []) };
 }

@@ -1,79 +1,159 @@
+import type { Brain } from '../brain/brain.ts';
+import type { StoredMessage } from '../brain/messages.ts';
+import type { ToolCallRow } from '../brain/tool_calls.ts';
+import type { Agent, Catalog } from '../catalog/catalog.ts';
 import { type Herald, THINKING_TOKENS } from '../herald/contract.ts';
-import type { Dispatch } from '../tools/dispatch.ts';
-import type { ContentBlock, ToolUseBlock } from '../types.ts';
-import type { Contexts, Thread } from './context.ts';
-import type { EventBody } from './events.ts';
+import { type ToolOutcome, WaitingForPerson } from '../tools/contract.ts';
+import type { ToolRunner } from '../tools/runner.ts';
+import type { ToolUseBlock } from '../types.ts';
+import type { Contexts } from './context.ts';
 import { type Guards, REPEAT_WARNING, repeatedCall } from './guards.ts';
 import { toolCalls } from './history.ts';
-import { callModel } from './model_call.ts';
-import type { TurnRecord } from './record.ts';
-
-export type LoopOptions = {
-  thread: Thread;
-  /** Output limit of each model call. */
-  max_tokens: number;
-  thinking: boolean;
-  /** Aborts the turn; its reason is what the turn fails with. */
-  signal: AbortSignal;
-};
-
-/** What the loop works with; all its output goes to `record`. */
-export type LoopParts = {
-  herald: Pick<Herald, 'complete'>;
-  contexts: Contexts;
-  guards: Guards;
-  dispatch: Dispatch;
-  record: TurnRecord;
-};
+import { type BlockCounter, callModel } from './model_call.ts';
+import type { ThreadRecord, TurnRecord } from './record.ts';
+import { runTools, type ToolStep } from './tool_step.ts';
 
 /**
- * One turn: call the model, run the tools it asks for, give it the results, until it asks for none. Returns
- * when the turn is complete and recorded; whatever it throws is what the turn failed with. Source:
- * engine-runtime, "Agent loop".
+ * The agent loop: call the model, run the tools it asks for, give it the results, until it asks for none.
+ *
+ * It has no state of its own. What comes next follows from the last message of the thread: one of the user, or
+ * a row of results, wants a model call; an answer with tool calls wants those calls run; one without ends the
+ * thread. So a turn that was killed, or that waited for a person, goes on by running the same loop again.
+ * Source: engine-runtime, "Agent loop", "Many agents"; E15, E19.
  */
-export async function runLoop(parts: LoopParts, options: LoopOptions): Promise<void> {
-  const { herald, contexts, guards, dispatch, record } = parts;
-  const { thread, max_tokens, thinking, signal } = options;
-  const blocks = { next: 0 };
-  const answers: ToolUseBlock[][] = [];
+export type Turn = {
+  brain: Brain;
+  catalog: Catalog;
+  herald: Pick<Herald, 'complete' | 'model'>;
+  contexts: Contexts;
+  guards: Guards;
+  tools: ToolRunner;
+  record: TurnRecord;
+  task_id: string;
+  turn_id: string;
+  blocks: BlockCounter;
+  thinking: boolean;
+  limits: {
+    max_tokens: number;
+    tool_concurrency: number;
+  };
+  /** Aborts the turn; its reason is what the turn fails with. */
+  signal: AbortSignal;
+  answered(): Promise<void>;
+  now: () => number;
+};
 
+/** How deep sub-agents may start sub-agents (E19). */
+const MAX_DEPTH = 3;
+
+type Thread = { agent: Agent; record: ThreadRecord; depth: number };
+
+/**
+ * Runs the turn's own thread.
+ * @returns `waiting` when it cannot go on before a person answers, else it is complete and recorded.
+ * @throws what the turn fails with.
+ */
+export async function runTurn(turn: Turn, agent: Agent): Promise<'completed' | 'waiting'> {
+  const last = await runThread(turn, { agent, record: turn.record.thread(''), depth: 0 });
+  return last === 'waiting' ? 'waiting' : 'completed';
+}
+
+/** @returns the last answer of the thread. */
+async function runThread(turn: Turn, thread: Thread): Promise<StoredMessage | 'waiting'> {
+  const { brain, task_id, signal } = turn;
   for (;;) {
-    const { estimated_tokens, ...context } = await contexts.assemble(thread);
-    const max_output_tokens = max_tokens + (thinking ? THINKING_TOKENS : 0);
-    guards.beforeCall(
-      { input_tokens: estimated_tokens, max_output_tokens, max_cost_usd: null },
-      record.spent(),
-    );
-    const request = { ...context, model: thread.model, max_tokens, thinking, signal };
-    const answer = await callModel(herald, request, blocks, record.emit);
-
-    const calls = toolCalls(answer.content);
-    if (calls.length === 0) return record.complete(answer);
-
-    record.answer(
-      answer,
-      calls.map(
-        (call): EventBody => ({
-          type: 'tool_call',
-          tool: call.name,
-          tool_call_id: call.id,
-          input: call.input,
-        }),
-      ),
-    );
-
-    answers.push(calls);
-    const repeated = guards.repeated(answers);
-    if (repeated === 'stop') throw repeatedCall();
-
-    const results: ContentBlock[] = [];
-    for (const running of dispatch(calls, signal)) {
-      const { call, duration_ms, ...outcome } = await running;
-      record.emit({ type: 'tool_result', tool: call.name, tool_call_id: call.id, ...outcome, duration_ms });
-      results.push({ type: 'tool_result', tool_use_id: call.id, ...outcome });
-    }
-    if (repeated === 'warn') results.push({ type: 'text', text: REPEAT_WARNING });
-    record.append({ role: 'user', content: results });
     signal.throwIfAborted();
+    const last = brain.messages.last(task_id, thread.record.thread_id);
+    if (last === undefined) throw new Error('A thread has no message');
+    if (last.role === 'user') {
+      await askModel(turn, thread, last.position);
+    } else if (toolCalls(last.content).length === 0) {
+      return last;
+    } else {
+      const repeated = turn.guards.repeated(answersOf(turn, thread.record.thread_id));
+      if (repeated === 'stop') throw repeatedCall();
+      const note = repeated === 'warn' ? REPEAT_WARNING : undefined;
+      if ((await runTools(last, toolStep(turn, thread, note))) === 'waiting') return 'waiting';
+    }
   }
+}
+
+async function askModel(turn: Turn, { agent, record }: Thread, position: number): Promise<void> {
+  const { contexts, guards, herald, limits, task_id, turn_id, thinking, signal } = turn;
+  const model = agent.model ?? herald.model;
+  const { thread_id } = record;
+  const { estimated_tokens, ...context } = await contexts.assemble({
+    task_id,
+    turn_id,
+    thread_id,
+    agent,
+    model,
+  });
+  const max_output_tokens = limits.max_tokens + (thinking ? THINKING_TOKENS : 0);
+  guards.beforeCall(
+    { input_tokens: estimated_tokens, max_output_tokens, max_cost_usd: null },
+    turn.record.spent(),
+  );
+  const { call, answer } = await callModel({
+    herald,
+    request: { ...context, model, max_tokens: limits.max_tokens, thinking, signal },
+    blocks: turn.blocks,
+    record,
+    position,
+  });
+  record.answer(call, answer);
+}
+
+/** The calls of each answer of this turn in this thread, oldest first. */
+function answersOf({ brain, task_id, turn_id }: Turn, thread_id: string): ToolUseBlock[][] {
+  return brain.messages
+    .ofThread(task_id, thread_id)
+    .filter((message) => message.turn_id === turn_id && message.role === 'assistant')
+    .map(({ content }) => toolCalls(content));
+}
+
+function toolStep(turn: Turn, thread: Thread, note: string | undefined): ToolStep {
+  return {
+    brain: turn.brain,
+    tools: turn.tools,
+    record: thread.record,
+    note,
+    task_id: turn.task_id,
+    concurrency: turn.limits.tool_concurrency,
+    signal: turn.signal,
+    answered: turn.answered,
+    now: turn.now,
+    contextOf: (row) => ({
+      runAgent: (name, message) => runAgent(turn, thread, row, name, message),
+    }),
+  };
+}
+
+/**
+ * A sub-agent: a thread of the same turn, with its own prompt, tools and history; its last words are the tool's
+ * output. After a kill its thread is there, and goes on.
+ */
+async function runAgent(
+  turn: Turn,
+  parent: Thread,
+  row: ToolCallRow,
+  name: string,
+  message: string,
+): Promise<ToolOutcome> {
+  const agent = turn.catalog.agents.get(name);
+  if (agent === undefined) {
+    const known = [...turn.catalog.agents.keys()].join(', ');
+    return { error: 'not_found', output: `There is no agent ${name}. Agents: ${known}.` };
+  }
+  const depth = parent.depth + 1;
+  if (depth > MAX_DEPTH) {
+    return { error: 'execution_failed', output: `Sub-agents go ${MAX_DEPTH} deep at most; do it yourself.` };
+  }
+  const record = turn.record.thread(`${row.message_id}/${row.ordinal}`, row.tool_call_id);
+  if (turn.brain.messages.last(turn.task_id, record.thread_id) === undefined) record.open(message);
+  const last = await runThread(turn, { agent, record, depth });
+  if (last === 'waiting') throw new WaitingForPerson();
+  return {
+    output: last.content.flatMap((block) => (block.type === 'text' ? [block.text] : [])).join('\n\n'),
+  };
 }

@@ -1,125 +1,272 @@
 import type { Brain } from '../brain/brain.ts';
 import type { NewEvent } from '../brain/channel_state.ts';
+import type { Answered, NewHitlRequest } from '../brain/hitl.ts';
+import type { StoredMessage } from '../brain/messages.ts';
+import type { CallId, Outcome, ToolCallRow } from '../brain/tool_calls.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
-import type { ContentBlock, Message, StreamEvent } from '../types.ts';
+import type { ContentBlock, StreamEvent, ToolUseBlock } from '../types.ts';
 import type { EventBody } from './events.ts';
 import type { Spent } from './guards.ts';
-import { interruptedResults } from './history.ts';
+import { owedResults, resultsMessage, toolCalls } from './history.ts';
 
 /**
- * What a turn leaves behind: its events, its messages, its row. The loop says what happened; here it is
- * written, each step in one transaction, so that a kill at any instant leaves the history, the replay and the
- * turn's state agreeing with each other. Source: engine-runtime, "Durability and resume".
+ * What a turn leaves behind: its events, its messages, its journal, its row. The loop says what happened; here
+ * it is written, each step in one transaction, so that a kill at any instant leaves the history, the replay,
+ * the ledger and the turn's state agreeing with each other: what comes next can be read off them. Source:
+ * engine-runtime, "Durability and resume".
  */
 export type TurnRecord = {
-  /** Shows an event, a few milliseconds later, together with its neighbours. */
-  emit(event: EventBody): void;
-  /** Adds a message to the history. What was emitted before it is in the brain with it. */
-  append(message: Message): void;
-  /** A model call is over: its answer joins the history, then its usage and `events` are shown. */
-  answer(answer: Answer, events: EventBody[]): void;
-  /** The last model call is over and with it the turn. */
-  complete(answer: Answer): void;
+  /** A thread of this turn: `''` its own, else that of the sub-agent which `parent_tool_call_id` started. */
+  thread(thread_id: string, parent_tool_call_id?: string): ThreadRecord;
   /** What the turn has spent until now, earlier runs of it included. */
   spent(): Spent;
-  /** The turn failed: `thread_lifecycle` errored, then `error` as the very last event (E9). */
-  fail(error: EngineError): void;
+  /** The turn goes on after a kill: blocks that were never finished are void, by `EventBody`s of each thread. */
+  resume(events: NewEvent[], broken: number[]): void;
+  /** The turn failed: `before`, `thread_lifecycle` errored, then `error` as the very last event (E9). */
+  fail(error: EngineError, before?: EventBody[]): void;
+};
+
+export type ThreadRecord = {
+  readonly thread_id: string;
+  /** Shows an event, a few milliseconds later, together with its neighbours. */
+  emit(event: EventBody): void;
+  /** The event as `emit` would write it. */
+  toEvent(event: EventBody): NewEvent;
+  /** Before a model call: it is in the journal when this returns. @returns its id there. */
+  beginCall(position: number): number;
+  /** A model call is over without an answer; `events` say what of it is void. */
+  breakCall(call: number, events: EventBody[]): void;
+  /**
+   * A model call has given an answer: it joins the history, its tool calls the ledger, its usage is shown. One
+   * without tool calls ends the thread, and, in the turn's own, the turn.
+   */
+  answer(call: number, answer: Answer): void;
+  /** A sub-agent's thread begins with what it is told. */
+  open(text: string): void;
+  /** A tool call that must not happen twice runs from now on. */
+  start(call: CallId): void;
+  /**
+   * A tool call has come to an end. Its result is shown once those before it are; with the last one the results
+   * join the history.
+   */
+  settle(
+    asking: StoredMessage,
+    call: CallId,
+    state: 'done' | 'unknown',
+    outcome: Outcome,
+    duration_ms: number,
+    /** Told to the model after the results. */
+    note?: string,
+  ): void;
+  /** A person is asked; the turn waits. */
+  ask(
+    request: Omit<NewHitlRequest, 'request_id' | 'task_id' | 'turn_id' | 'created_at' | 'expires_at'>,
+  ): void;
 };
 
 /** One whole model answer. */
 export type Answer = { content: ContentBlock[] } & Omit<Extract<StreamEvent, { type: 'finish' }>, 'type'>;
 
-export type RecordParts = { brain: Brain; now: () => number; newId: NewId };
+export type RecordParts = {
+  brain: Brain;
+  now: () => number;
+  newId: NewId;
+  /** How long a person has to answer, milliseconds (`CHANNEL_STATE_TTL_HITL`). */
+  hitl_ttl_ms: number;
+};
 
 export type TurnIds = { task_id: string; turn_id: string };
 
-/** `active_ms`: how long the turn has run. */
+/** `active_ms`: running time of the turn so far, kept with every step. */
 export function turnRecord(
-  { brain, now, newId }: RecordParts,
+  { brain, now, newId, hitl_ttl_ms }: RecordParts,
   { task_id, turn_id }: TurnIds,
   active_ms: () => number = () => 0,
 ): TurnRecord {
-  const toEvent = (event: EventBody): NewEvent => newEvent({ task_id, turn_id }, event, now());
-
-  const store = (message: Message, message_id = newId('msg')) =>
-    brain.messages.append({ ...message, message_id, task_id, turn_id, created_at: now(), usage: null });
-
-  const storeAnswer = ({ content, usage, model }: Answer, message_id = newId('msg')) => {
-    const created_at = now();
-    brain.messages.append({
-      role: 'assistant',
-      content,
-      message_id,
-      task_id,
-      turn_id,
-      created_at,
-      usage: { ...usage, model },
-    });
-    brain.turns.spend(turn_id, usage, 0);
-    brain.turns.setActive(turn_id, active_ms());
-  };
-
-  const usageEvent = ({ usage, model, cost_usd }: Answer): EventBody => ({
-    type: 'usage',
-    ...usage,
-    model,
-    cost_usd,
-  });
+  const { events, messages, turns, model_calls, tool_calls, hitl } = brain;
 
   const end = (last_event_id: number, error: string | null) => {
-    brain.turns.end(turn_id, { error, ended_at: now(), last_event_id });
+    turns.end(turn_id, { error, ended_at: now(), last_event_id });
     brain.conversations.touch(task_id, now());
   };
 
-  return {
-    emit: (event) => brain.events.append(toEvent(event)),
+  /** One step of the turn, with the time it has taken so far. */
+  const commit = (written: NewEvent[], change: (ids: number[]) => void) =>
+    events.commit(written, (ids) => {
+      change(ids);
+      turns.setActive(turn_id, active_ms());
+    });
 
-    append(message) {
-      brain.events.commit([], () => {
-        store(message);
-        brain.turns.setActive(turn_id, active_ms());
-      });
-    },
+  function thread(thread_id: string, parent_tool_call_id?: string): ThreadRecord {
+    const toEvent = (event: EventBody): NewEvent =>
+      newEvent({ task_id, turn_id }, parent_tool_call_id, event, now());
+
+    const store = (content: ContentBlock[]) => {
+      const message_id = newId('msg');
+      const place = { message_id, task_id, turn_id, thread_id };
+      messages.append({ ...place, role: 'user', content, created_at: now(), usage: null });
+    };
+
+    return {
+      thread_id,
+      toEvent,
+      emit: (event) => events.append(toEvent(event)),
+
+      beginCall(position) {
+        let call = 0;
+        commit([], () => {
+          const cursor = events.lastId();
+          call = model_calls.begin({ turn_id, thread_id, position, cursor, started_at: now() });
+        });
+        return call;
+      },
+
+      breakCall(call, shown) {
+        commit(shown.map(toEvent), () => model_calls.end(call, 'broken', now()));
+      },
+
+      answer(call, { content, stop_reason, usage, model, cost_usd }) {
+        const message_id = newId('msg');
+        const calls = toolCalls(content);
+        const ends_turn = calls.length === 0 && thread_id === '';
+        const shown: EventBody[] = [
+          { type: 'usage', ...usage, model, cost_usd },
+          ...calls.map(toolCallEvent),
+        ];
+        if (ends_turn) {
+          const how = stop_reason === 'max_tokens' ? 'max_tokens' : 'end_turn';
+          shown.push({ type: 'thread_lifecycle', phase: 'completed', message_id, stop_reason: how });
+        }
+        commit(shown.map(toEvent), (ids) => {
+          messages.append({
+            message_id,
+            task_id,
+            turn_id,
+            thread_id,
+            role: 'assistant',
+            content,
+            created_at: now(),
+            usage: { ...usage, model },
+          });
+          tool_calls.intend({ message_id, turn_id, thread_id }, calls);
+          model_calls.end(call, 'done', now());
+          turns.spend(turn_id, usage, cost_usd ?? 0);
+          if (ends_turn) end(Math.max(...ids), null);
+        });
+      },
+
+      open(text) {
+        commit([], () => store([{ type: 'text', text }]));
+      },
+
+      start(call) {
+        commit([], () => tool_calls.start(call));
+      },
+
+      settle(asking, call, state, outcome, duration_ms, note) {
+        const rows = tool_calls
+          .ofMessage(call.message_id)
+          .map((row) => (row.ordinal === call.ordinal ? { ...row, outcome, duration_ms } : row));
+        const held = rows.findIndex((row) => row.outcome === null);
+        const showing = (held < 0 ? rows : rows.slice(0, held)).filter((row) => !row.shown);
+        commit(showing.map(toolResultEvent).map(toEvent), () => {
+          tool_calls.settle(call, state, outcome, duration_ms);
+          for (const row of showing) tool_calls.show(row);
+          if (held < 0) {
+            const said = rows.flatMap((row) => hitl.said(row));
+            store(resultsMessage(toolCalls(asking.content), rows, said, note));
+          }
+        });
+      },
+
+      ask(request) {
+        const created_at = now();
+        const asked = {
+          ...request,
+          request_id: newId('hitl'),
+          task_id,
+          turn_id,
+          created_at,
+          expires_at: created_at + hitl_ttl_ms,
+        };
+        const { request_id, kind, question, tool, input } = asked;
+        const event: EventBody = {
+          type: 'hitl_request',
+          request_id,
+          kind,
+          question,
+          ...(tool !== null && { tool }),
+          ...(input !== null && { input }),
+          created_at: new Date(created_at).toISOString(),
+          expires_at: new Date(asked.expires_at).toISOString(),
+        };
+        commit([toEvent(event)], () => hitl.ask(asked));
+      },
+    };
+  }
+
+  return {
+    thread,
 
     spent() {
-      const spent = brain.turns.spent(turn_id);
+      const spent = turns.spent(turn_id);
       return { ...spent, active_ms: Math.max(spent.active_ms, active_ms()) };
     },
 
-    answer(answer, events) {
-      brain.events.commit([usageEvent(answer), ...events].map(toEvent), () => {
-        storeAnswer(answer);
+    resume(voided, broken) {
+      const own = thread('');
+      commit([...voided, own.toEvent({ type: 'task_lifecycle', phase: 'resumed' })], () => {
+        for (const call of broken) model_calls.end(call, 'broken', now());
       });
     },
 
-    complete(answer) {
-      const message_id = newId('msg');
-      const stop_reason = answer.stop_reason === 'max_tokens' ? 'max_tokens' : 'end_turn';
-      const events: EventBody[] = [
-        usageEvent(answer),
-        { type: 'thread_lifecycle', phase: 'completed', message_id, stop_reason },
-      ];
-      brain.events.commit(events.map(toEvent), (ids) => {
-        storeAnswer(answer, message_id);
-        end(Math.max(...ids), null);
-      });
-    },
-
-    fail(error) {
+    fail(error, before = []) {
       const body = error.body();
-      const events: EventBody[] = [
+      const own = thread('');
+      const shown: EventBody[] = [
+        ...before,
         { type: 'thread_lifecycle', phase: 'errored', error: body },
         { type: 'error', ...body },
       ];
-      brain.events.commit(events.map(toEvent), (ids) => {
-        const owed = interruptedResults(brain.messages.last(task_id));
-        if (owed !== undefined) store(owed);
+      commit(shown.map(own.toEvent), (ids) => {
+        const last = messages.last(task_id, '');
+        const owed =
+          last === undefined ? undefined : owedResults(last, tool_calls.ofMessage(last.message_id));
+        if (owed !== undefined) {
+          const message_id = newId('msg');
+          messages.append({
+            ...owed,
+            message_id,
+            task_id,
+            turn_id,
+            thread_id: '',
+            created_at: now(),
+            usage: null,
+          });
+        }
+        hitl.close(task_id, error.code === 'HITL_EXPIRED' ? 'expired' : 'withdrawn');
         end(Math.max(...ids), JSON.stringify(body));
       });
     },
   };
 }
+
+const toolCallEvent = (call: ToolUseBlock): EventBody => ({
+  type: 'tool_call',
+  tool: call.name,
+  tool_call_id: call.id,
+  input: call.input,
+});
+
+const toolResultEvent = (row: ToolCallRow): EventBody => ({
+  type: 'tool_result',
+  tool: row.tool,
+  tool_call_id: row.tool_call_id,
+  output: row.outcome?.output ?? '',
+  ...(row.outcome?.error !== undefined && { error: row.outcome.error }),
+  duration_ms: row.duration_ms ?? 0,
+});
 
 /** What a turn starts from. */
 export type Opening = TurnIds & {
@@ -139,7 +286,7 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
   const message_id = newId('msg');
   const at = now();
   const started: EventBody = { type: 'thread_lifecycle', phase: 'started', message_id, agent };
-  const [first_event_id] = brain.events.commit([newEvent(opening, started, at)], (ids) => {
+  const [first_event_id] = brain.events.commit([newEvent(opening, undefined, started, at)], (ids) => {
     brain.conversations.touch(task_id, at);
     brain.turns.insert({ ...opening, started_at: at, first_event_id: Math.max(...ids) });
     const content: ContentBlock[] = [{ type: 'text', text: opening.message }];
@@ -147,6 +294,7 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
       message_id,
       task_id,
       turn_id,
+      thread_id: '',
       role: 'user',
       content,
       created_at: at,
@@ -157,13 +305,34 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
   return first_event_id;
 }
 
-function newEvent({ task_id, turn_id }: TurnIds, event: EventBody, timestamp: number): NewEvent {
+/** Writes a person's answer and shows `hitl_resolved`, as one. @returns false when nothing waited for it any more. */
+export function resolveRequest(
+  { brain, now }: RecordParts,
+  request: TurnIds & { request_id: string },
+  answered: Answered,
+): boolean {
+  const { request_id } = request;
+  if (!brain.hitl.waiting(request.task_id).some((waiting) => waiting.request_id === request_id)) return false;
+  const resolved: EventBody = { type: 'hitl_resolved', request_id, answer: answered.answer };
+  brain.events.commit([newEvent(request, undefined, resolved, now())], () =>
+    brain.hitl.answer(request_id, answered, now()),
+  );
+  return true;
+}
+
+function newEvent(
+  { task_id, turn_id }: TurnIds,
+  parent_tool_call_id: string | undefined,
+  event: EventBody,
+  timestamp: number,
+): NewEvent {
   const { type, ...own } = event;
   const data = JSON.stringify({
     type,
     task_id,
     turn_id,
     timestamp: new Date(timestamp).toISOString(),
+    parent_tool_call_id,
     ...own,
   });
   return { task_id, turn_id, type, timestamp, data };

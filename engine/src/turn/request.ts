@@ -37,7 +37,7 @@ function isSmall(metadata: Record<string, unknown>): boolean {
   }
 }
 
-const NOT_YET = 'not available in this version';
+export const NOT_YET = 'not available in this version';
 
 export const ExecuteRequest = z
   .object({

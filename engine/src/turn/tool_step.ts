@@ -1,0 +1,168 @@
+import type { Brain } from '../brain/brain.ts';
+import type { Answered, Purpose } from '../brain/hitl.ts';
+import type { StoredMessage } from '../brain/messages.ts';
+import type { Outcome, ToolCallRow } from '../brain/tool_calls.ts';
+import { type Ask, type Tool, type ToolContext, WaitingForPerson } from '../tools/contract.ts';
+import { createSlots, type ToolRunner } from '../tools/runner.ts';
+import type { ToolUseBlock } from '../types.ts';
+import { toolCalls } from './history.ts';
+import type { ThreadRecord } from './record.ts';
+
+/**
+ * Runs the tool calls of one model answer: side by side up to the limit, results in the order of the calls.
+ *
+ * It has no memory of its own: each call's row in the ledger says where it stands, so this same function begins
+ * the calls, takes them up after a kill, and goes on when a person has answered. A call that has to ask does
+ * not hold up the others; when nothing but questions is left it returns `waiting`, and whoever hears the answer
+ * calls it again. Source: engine-runtime, "Execution" and "Human in the loop"; E15.
+ */
+export type ToolStep = {
+  brain: Brain;
+  tools: ToolRunner;
+  record: ThreadRecord;
+  task_id: string;
+  /** Something the model is to be told with the results. */
+  note: string | undefined;
+  /** Calls of one answer that run at the same time. */
+  concurrency: number;
+  signal: AbortSignal;
+  /** Resolves when a person has answered, or withdrawn, a question of this task. */
+  answered(): Promise<void>;
+  /** What this very call may use, beside `signal`, `key` and what a person said. */
+  contextOf(row: ToolCallRow): Pick<ToolContext, 'runAgent'>;
+  now: () => number;
+};
+
+type Verdict = 'settled' | 'waiting';
+
+export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'done' | 'waiting'> {
+  const { brain, signal } = step;
+  const calls = toolCalls(asking.content);
+  const inSlot = createSlots(step.concurrency);
+  const running = new Map<number, Promise<void>>();
+  const parked = new Set<number>();
+
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const open = brain.tool_calls.ofMessage(asking.message_id).filter((row) => row.outcome === null);
+      if (open.length === 0) return 'done';
+      for (const row of open) {
+        const call = calls[row.ordinal];
+        if (call === undefined || running.has(row.ordinal) || parked.has(row.ordinal)) continue;
+        const { ordinal } = row;
+        const advanced = advance(row, call).then((verdict) => {
+          running.delete(ordinal);
+          if (verdict === 'waiting') parked.add(ordinal);
+        });
+        running.set(ordinal, advanced);
+      }
+      if (running.size === 0) {
+        if (brain.hitl.waiting(step.task_id).length > 0) return 'waiting';
+        // Answered meanwhile: the call goes on, or the next one asks.
+        parked.clear();
+        continue;
+      }
+      const changes = [...running.values()];
+      if (parked.size > 0) changes.push(step.answered().then(() => parked.clear()));
+      await Promise.race(changes);
+    }
+  } finally {
+    // After an abort or a brain that cannot be written nobody looks at the others any more.
+    void Promise.allSettled(running.values());
+  }
+
+  /** Takes one call as far as it goes now. */
+  async function advance(row: ToolCallRow, call: ToolUseBlock): Promise<Verdict> {
+    const tool = step.tools.find(call.name);
+    if (call.invalid_input !== undefined) {
+      return settle(row, 'done', {
+        error: 'invalid_input',
+        output: `The input is not a JSON object: ${call.invalid_input.slice(0, 1_000)}`,
+      });
+    }
+    if (tool === undefined) return await run(row, call, undefined);
+
+    const gate = person(row, 'gate', 0, tool.asks?.(call.input) ?? null, call);
+    if (gate === 'waiting') return 'waiting';
+    if (gate?.ask.kind === 'permission' && gate.said.answer !== 'yes') {
+      return settle(row, 'done', {
+        error: 'permission_denied',
+        output: ['The user did not allow this.', gate.said.feedback ?? ''].join(' ').trim(),
+      });
+    }
+    if (row.state === 'started') {
+      const verdict = await afterCut(row, call, tool);
+      if (verdict !== 'run') return verdict;
+    }
+    return await inSlot(() => run(row, call, tool, gate?.said));
+  }
+
+  /** What to do with a call that was cut while it ran, so that it happens once. */
+  async function afterCut(row: ToolCallRow, call: ToolUseBlock, tool: Tool): Promise<Verdict | 'run'> {
+    if (tool.effect === 'pure' || tool.effect === 'idempotent') return 'run';
+    const found = tool.effect === 'checkable' ? await tool.check?.(call.input, context(row)) : undefined;
+    if (found === 'undone') return 'run';
+    if (found !== undefined && found !== 'unknown') return settle(row, 'done', found);
+    const ask: Ask = { kind: 'permission', question: questionAfterCut(row, call) };
+    const again = person(row, 'again', row.attempt, ask, call);
+    if (again === 'waiting') return 'waiting';
+    if (again?.said.answer === 'yes') return 'run';
+    return settle(row, 'unknown', {
+      error: 'interrupted',
+      output:
+        'The Engine was stopped while this call ran. Whether it has happened is not known, and the user did not want it run again.',
+    });
+  }
+
+  /** What the person said to `ask`; asks where nobody has. Null when there is nothing to ask. */
+  function person(
+    row: ToolCallRow,
+    purpose: Purpose,
+    attempt: number,
+    ask: Ask | null,
+    call: ToolUseBlock,
+  ): { ask: Ask; said: Answered } | 'waiting' | null {
+    if (ask === null) return null;
+    const asked = brain.hitl.about(row, purpose, attempt);
+    if (asked?.answered) return { ask, said: asked.answered };
+    // One question at a time; the next call asks when this one is answered.
+    if (asked === undefined && brain.hitl.waiting(step.task_id).length === 0) {
+      const { message_id, ordinal } = row;
+      const about =
+        ask.kind === 'permission' ? { tool: call.name, input: call.input } : { tool: null, input: null };
+      step.record.ask({ message_id, ordinal, purpose, attempt, ...ask, ...about });
+    }
+    return 'waiting';
+  }
+
+  async function run(row: ToolCallRow, call: ToolUseBlock, tool?: Tool, said?: Answered): Promise<Verdict> {
+    const started = step.now();
+    if (tool?.effect === 'once' || tool?.effect === 'checkable') step.record.start(row);
+    try {
+      const outcome = await step.tools.run(call, { ...context(row), answered: said });
+      signal.throwIfAborted();
+      return settle(row, 'done', outcome, step.now() - started);
+    } catch (error) {
+      if (error instanceof WaitingForPerson) return 'waiting';
+      throw error;
+    }
+  }
+
+  function context(row: ToolCallRow): ToolContext {
+    return { signal, key: row.key, ...step.contextOf(row) };
+  }
+
+  function settle(row: ToolCallRow, state: 'done' | 'unknown', outcome: Outcome, duration_ms = 0): Verdict {
+    step.record.settle(asking, row, state, outcome, Math.max(0, duration_ms), step.note);
+    return 'settled';
+  }
+}
+
+function questionAfterCut(row: ToolCallRow, call: ToolUseBlock): string {
+  return [
+    `The Engine was stopped while ${call.name} ran (attempt ${row.attempt}), and nothing says whether it has happened.`,
+    `Input: ${JSON.stringify(call.input).slice(0, 2_000)}.`,
+    'Shall it run (again)?',
+  ].join(' ');
+}
