@@ -1,11 +1,13 @@
 /** `npm run bench -- NAME`: runs one benchmark. `--quick` shows figures after one short round and writes no page. */
 import { parseArgs } from 'node:util';
 import { benchAdmit } from './admit.ts';
+import { benchAudit } from './audit.ts';
 import { benchBoot } from './boot.ts';
 import { benchRateLimit } from './rate_limit.ts';
 
 const BENCHMARKS: Record<string, (options: { quick: boolean }) => Promise<void>> = {
   admit: benchAdmit,
+  audit: benchAudit,
   boot: benchBoot,
   rate_limit: benchRateLimit,
 };

@@ -104,7 +104,7 @@ export async function tellNextKey(
     if (typeof answer !== 'string') {
       throw new OrchestratorError(
         'BACKEND_ERROR',
-        `The engine did not confirm the new key: ${seen}. The old one stays its key.`,
+        `The engine did not confirm the new key: ${seen}. The old one stays its key until the next rotate-key or start.`,
       );
     }
     await clock.sleep(RETRY_MS, signal);

@@ -28,13 +28,14 @@ import {
 import type { ClaimedRestart } from '../registry/health.ts';
 import { findOnce, keepOnce, type OnceRequest, takeOnce } from '../registry/idempotency.ts';
 import {
+  destroyFailed,
   insertOperation,
   type OperationKind,
   type OperationRow,
   operationById,
   unfinishedOperation,
 } from '../registry/operations.ts';
-import type { ProductRow } from '../registry/products.ts';
+import { type ProductRow, productById } from '../registry/products.ts';
 import { expiredTombstones, expireTombstones, raiseTombstone } from '../registry/tombstones.ts';
 import { claimWarmEngine } from '../registry/warm_pool.ts';
 import { actsOnTombstones, type Change, decide, isDeeper, OPERATIONS, stepsOf } from './machine.ts';
@@ -127,8 +128,14 @@ type Begun = { operation: OperationRow; begun: readonly OperationRow[] };
 
 const only = (operation: OperationRow): Begun => ({ operation, begun: [operation] });
 
-const atQuota = ({ policy }: ProductRow) =>
-  new OrchestratorError('QUOTA_EXCEEDED', `Product at max_engines limit (${policy.max_engines}).`);
+/** Why the product has no place for one more engine; by what is now: the caller's row may be older. */
+async function noPlace(sql: Sql, product_id: string): Promise<OrchestratorError> {
+  const product = await productById(sql, product_id);
+  if (product === null) return new OrchestratorError('INVALID_PLATFORM_KEY', 'The product has been deleted.');
+  // Lifted in this very moment: try again.
+  const limit = product.policy.max_engines ?? 'lifted by now';
+  return new OrchestratorError('QUOTA_EXCEEDED', `Product at max_engines limit (${limit}).`);
+}
 
 export function openLifecycle(deps: {
   db: Db;
@@ -154,7 +161,7 @@ export function openLifecycle(deps: {
         if (engine === 'exists') {
           throw new OrchestratorError(OPERATIONS.provision.refusal, 'The user has an engine; use admit.');
         }
-        if (engine === 'at_quota') throw atQuota(product);
+        if (engine === 'at_quota') throw await noPlace(sql, product.id);
         return only(await commit(sql, 'provision', engine, product.slug, { warm: ready !== null }));
       });
     },
@@ -174,7 +181,7 @@ export function openLifecycle(deps: {
         if (engine === 'exists') {
           throw new OrchestratorError(OPERATIONS.restore.refusal, 'The user has an engine again.');
         }
-        if (engine === 'at_quota') throw atQuota(product);
+        if (engine === 'at_quota') throw await noPlace(sql, product.id);
         if (engine === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'It is too late to restore it.');
         return only(await commit(sql, 'restore', engine, product.slug));
       }),
@@ -265,6 +272,14 @@ export function openLifecycle(deps: {
     const decision = decide(kind, engine.status, underWay);
     switch (decision.verdict) {
       case 'begin': {
+        if (engine.status === 'failed' && kind !== 'destroy' && (await destroyFailed(sql, engine_id))) {
+          // It may lack a part of its data: it neither comes up any more nor is worth a tombstone.
+          if (kind === 'retire') return only(await commit(sql, 'destroy', engine, actor));
+          throw new OrchestratorError(
+            'BACKEND_ERROR',
+            'A destroy of the engine failed half-way: repeat that.',
+          );
+        }
         // Who asks has read the row before; since then others may have used up the last one (O6, O10).
         if (kind === 'restart' && engine.restart_at === null) {
           throw new OrchestratorError(OPERATIONS.restart.refusal, 'No restart of the engine is planned.');

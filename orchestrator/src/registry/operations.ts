@@ -105,6 +105,15 @@ export async function unfinishedOperation(sql: Sql, engine_id: string): Promise<
   return row ?? null;
 }
 
+/** Whether a final destroy of the engine was tried and failed. */
+export async function destroyFailed(sql: Sql, engine_id: string): Promise<boolean> {
+  const rows = await sql.query(
+    "SELECT FROM operations WHERE engine_id = $1 AND kind = 'destroy' AND outcome = 'failed' LIMIT 1",
+    [engine_id],
+  );
+  return rows.length > 0;
+}
+
 /**
  * Claims up to `limit` operations that are free, oldest first, or only the one named by `id`; what another
  * claims in the same moment is skipped. Free is what nobody has claimed, whose lease has run out, or whose

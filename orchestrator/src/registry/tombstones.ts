@@ -12,6 +12,13 @@ import type { EngineRow } from './engines.ts';
 /** A removal that failed is tried again after this long, seconds: each try is an operation and an audit row. */
 const RETRY_S = 600;
 
+/**
+ * Tombstones of one user. Each keeps a brain on the disk, and only the newest can be restored; without a limit a
+ * product that provisions and destroys in a loop would fill the disk. Three, so that a mistake, and the destroy that
+ * was meant to mend it, still leave the one that matters.
+ */
+const KEPT = 3;
+
 /** The tombstone that a restore would bring back: of the user's engines the one destroyed last, if its time is not over. */
 export async function tombstoneOf(sql: Sql, product_id: string, user_id: string): Promise<EngineRow | null> {
   const [row] = await sql.query<EngineRow>(
@@ -25,10 +32,11 @@ export async function tombstoneOf(sql: Sql, product_id: string, user_id: string)
 
 /**
  * Makes an engine whose destroy has ended a tombstone for `retain_s` seconds; gives until when. Its place in the
- * quota is free from now on. The product row is locked first, as everywhere (engines.ts).
+ * quota is free from now on, and the time of what its user has beyond `KEPT` tombstones is over. The product row is
+ * locked first, as everywhere (engines.ts).
  */
 export async function layToRest(sql: Sql, id: string, retain_s: number): Promise<Date | null> {
-  const [row] = await sql.query<{ tombstone_until: Date }>(
+  const [row] = await sql.query<{ product_id: string; user_id: string; tombstone_until: Date }>(
     `WITH place AS (
        UPDATE products SET engine_count = engine_count - 1
         WHERE id = (SELECT product_id FROM engines WHERE id = $1)
@@ -38,10 +46,20 @@ export async function layToRest(sql: Sql, id: string, retain_s: number): Promise
             url = NULL, failure_reason = NULL,
             health = NULL, health_seen = NULL, ill_probes = 0, ill_since = NULL, well_since = NULL
        FROM place WHERE engines.id = $1 AND engines.product_id = place.id
-     RETURNING tombstone_until`,
+     RETURNING product_id, user_id, tombstone_until`,
     [id, retain_s],
   );
-  return row?.tombstone_until ?? null;
+  if (row === undefined) return null;
+  const { product_id, user_id, tombstone_until } = row;
+  await sql.query(
+    `UPDATE engines SET tombstone_until = now()
+      WHERE id IN (SELECT id FROM engines
+                    WHERE product_id = $1 AND user_id = $2 AND tombstone_until > now() AND status = 'destroyed'
+                    ORDER BY destroyed_at DESC OFFSET $3)
+        AND tombstone_until > now()`,
+    [product_id, user_id, KEPT],
+  );
+  return tombstone_until;
 }
 
 /**

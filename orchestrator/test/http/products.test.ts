@@ -1,9 +1,33 @@
 /** What operators do with products: list them, rotate their keys, delete them (bap-engine §2.5, O27). */
 import { describe, expect, it } from 'vitest';
-import { ADMIN, caller, startTestOrchestrator } from '../support/orchestrator.ts';
+import type { Db, Sql } from '../../src/registry/db.ts';
+import { deleteProduct, replacePolicy } from '../../src/registry/products.ts';
+import { ADMIN, type Answer, caller, startTestOrchestrator } from '../support/orchestrator.ts';
 import { until } from '../support/wait.ts';
 
 const NOBODY = '00000000-0000-4000-8000-000000000000';
+
+/** What `request` is answered that waits for the product's row while `change` is made to it. */
+async function whileHeld(
+  db: Db,
+  product_id: string,
+  { request, change }: { request: () => Promise<Answer>; change: (sql: Sql) => Promise<unknown> },
+): Promise<Answer> {
+  let answer: Promise<Answer> | undefined;
+  await db.tx(async (sql) => {
+    await sql.query('SELECT FROM products WHERE id = $1 FOR UPDATE', [product_id]);
+    answer = request();
+    await until('it waits for the row', async () => {
+      const waiting = await db.query(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+      );
+      return waiting.length > 0;
+    });
+    await change(sql);
+  });
+  if (answer === undefined) throw new TypeError('nothing was asked');
+  return await answer;
+}
 
 async function start() {
   const o = await startTestOrchestrator();
@@ -164,6 +188,16 @@ describe('DELETE /products/{product_id}', () => {
     expect((await remove()).body).toEqual(first.body);
   });
 
+  it('that a provision finds gone in the last moment answers it as any unknown key', async () => {
+    const { o } = await start();
+    const { id, call } = await o.product();
+    const provisioned = await whileHeld(o.orchestrator.db, id, {
+      request: () => call('POST', '/engines/provision', { body: { user_id: 'ada' } }),
+      change: (sql) => deleteProduct(sql, id),
+    });
+    expect([provisioned.status, provisioned.body.error.code]).toEqual([401, 'INVALID_PLATFORM_KEY']);
+  });
+
   it('and a provision in the same moment end in one of two ways: never an engine without a product', async () => {
     const { o, admin } = await start();
     for (let round = 0; round < 5; round += 1) {
@@ -179,5 +213,17 @@ describe('DELETE /products/{product_id}', () => {
       );
       expect(left?.n).toBe(removed.status === 200 ? 0 : 1);
     }
+  });
+});
+
+describe('PUT /products/{product_id}/policy', () => {
+  it('in the moment of a provision: the refusal names the limit that refused it', async () => {
+    const { o } = await start();
+    const { id, call } = await o.product();
+    const { status, body } = await whileHeld(o.orchestrator.db, id, {
+      request: () => call('POST', '/engines/provision', { body: { user_id: 'ada' } }),
+      change: (sql) => replacePolicy(sql, id, { max_engines: 0 }),
+    });
+    expect([status, body.error.message]).toEqual([429, 'Product at max_engines limit (0).']);
   });
 });

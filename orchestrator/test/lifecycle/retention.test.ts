@@ -118,6 +118,22 @@ describe('a retained destroy', () => {
     expect((await w.restore()).status).toBe(200);
   });
 
+  it('of what a final one has left half-way is final: nothing that may lack a part comes up or is kept', async () => {
+    const w = await world();
+    const graveyard = join(w.o.config.data_dir, 'engines.destroyed');
+    await writeFile(graveyard, '');
+    expect(errorOf(await w.destroy('?retain=false'))).toEqual([502, 'BACKEND_ERROR']);
+    await rm(graveyard);
+    for (const path of ['start', 'stop']) {
+      expect(errorOf(await w.call('POST', `/engines/ada/${path}`))).toEqual([502, 'BACKEND_ERROR']);
+    }
+    expect((await w.explain()).body.advice).toBe('DELETE /engines/{user_id} once more.');
+    expect((await w.destroy()).body).toEqual({ status: 'destroyed', engine_id: w.engine.engine_id });
+    expect(errorOf(await w.restore())).toEqual([404, 'ENGINE_NOT_FOUND']);
+    expect(await w.db.query('SELECT id FROM engines')).toEqual([]);
+    expect(await w.folders()).toEqual([]);
+  });
+
   it.each(['doze', 'hibernate'])('is possible from %s, and wakes nobody', async (depth) => {
     const w = await world();
     await w.o.engines({ activity: { last_activity_at: '2020-01-01T00:00:00.000Z' } });
@@ -255,6 +271,26 @@ describe('a tombstone', () => {
     expect(purged).toMatchObject({ actor: 'system', metadata: { purged: true, outcome: 'succeeded' } });
     await w.destroy('?retain=false');
     expect(errorOf(await w.restore())).toEqual([404, 'ENGINE_NOT_FOUND']);
+  });
+
+  it('is one of three of its user: the oldest goes at once when there is a fourth', async () => {
+    const w = await world();
+    const ids = [w.engine.engine_id];
+    await w.provision('bob');
+    await w.call('DELETE', '/engines/bob');
+    for (let n = 0; n < 4; n += 1) {
+      await w.destroy();
+      ids.push((await w.provision()).body.engine_id);
+    }
+    await w.gone(ids[0]);
+    const kept = await w.db.query<{ id: string }>(
+      `SELECT id FROM engines WHERE user_id = 'ada' AND status = 'destroyed' AND tombstone_until > now()
+        ORDER BY destroyed_at`,
+    );
+    expect(kept.map(({ id }) => id)).toEqual(ids.slice(1, 4));
+    expect((await w.call('POST', '/engines/bob/restore')).status).toBe(200);
+    await w.destroy('?retain=false');
+    expect((await w.restore()).body.engine_id).toBe(ids[3]);
   });
 
   it('whose time is over cannot be restored, also before it is removed', async () => {

@@ -3,15 +3,17 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { hashKey } from '../../src/keys/formats.ts';
+import { type Clock, systemClock } from '../../src/lifecycle/clock.ts';
 import { startTestOrchestrator, type TestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
 import type { StandInBehaviour, StandInKeys } from '../support/stand_in_engine.ts';
 import { until } from '../support/wait.ts';
 
-type Options = { env?: Record<string, string>; failpoint?: (point: string) => void };
+type Options = { env?: Record<string, string>; failpoint?: (point: string) => void; clock?: Clock };
 
-async function engineOfAda({ env = {}, failpoint }: Options = {}) {
+async function engineOfAda({ env = {}, failpoint, clock }: Options = {}) {
   const test = await startTestOrchestrator(testEnvironment({ ORCH_RESTART_BACKOFF_BASE_S: '1', ...env }), {
     failpoint,
+    clock,
   });
   const product = await test.product();
   const { body: engine } = await product.call('POST', '/engines/provision', { body: { user_id: 'ada' } });
@@ -39,6 +41,21 @@ const auditOf = ({ orchestrator }: TestOrchestrator, engine_id: string) =>
     "SELECT actor, metadata FROM audit_log WHERE engine_id = $1 AND action = 'rotate_key' ORDER BY id",
     [engine_id],
   );
+
+/** A clock on which whatever waits for longer than 20 s can be told that its time has come. */
+function clockThatCanBeHurried(): { clock: Clock; hurry(): void } {
+  const waiting = new Set<() => void>();
+  const sleep: Clock['sleep'] = async (ms, signal) => {
+    if (ms <= 20_000) return await systemClock.sleep(ms, signal);
+    let come = () => {};
+    const hurried = new Promise<void>((resolve) => {
+      come = resolve;
+    });
+    waiting.add(come);
+    await Promise.race([systemClock.sleep(ms, signal), hurried]).finally(() => waiting.delete(come));
+  };
+  return { clock: { ...systemClock, sleep }, hurry: () => [...waiting].map((come) => come()) };
+}
 
 describe('POST /engines/{user_id}/rotate-key', () => {
   it('gives the engine a new key, and leaves the old one its time', async () => {
@@ -165,6 +182,26 @@ describe('an answer of the Engine that does not come', () => {
       expect((await kept()).told).toEqual([hashKey(body.api_key)]);
     },
   );
+
+  it('for 30 s ends the rotation; the old key stays, and the next try does it', async () => {
+    const { clock, hurry } = clockThatCanBeHurried();
+    const passed = new Set<string>();
+    const failpoint = (point: string) => passed.add(point);
+    const { test, engine, rotate, current, opensBy } = await engineOfAda({ clock, failpoint });
+    await test.engines({ rotate: Array(1_000).fill('deaf') });
+    const answer = rotate();
+    await until('the Engine is being told', () => passed.has('rotate_key.before'));
+    hurry();
+    const { status, body } = await answer;
+    expect([status, body.error.code]).toEqual([502, 'BACKEND_ERROR']);
+    expect(body.error.message).toMatch(/^The rotate-key did not end within 30 s\./);
+    expect(await current()).toMatchObject({ status: 'running', api_key: engine.api_key });
+    expect(await opensBy(engine.api_key)).toBe(true);
+    await test.engines({});
+    const again = await rotate();
+    expect(again.status).toBe(200);
+    expect(await opensBy(again.body.api_key)).toBe(true);
+  });
 
   it('and never will, is found out about by a probe', async () => {
     const { test, engine, rotate, current, opensBy, audit, kept } = await engineOfAda({

@@ -5,6 +5,7 @@
  */
 import type { Config } from '../../src/config.ts';
 import { loadConfig } from '../../src/config.ts';
+import { destroyFailed } from '../../src/registry/operations.ts';
 import { syncPorts } from '../../src/registry/ports.ts';
 import { createBackend } from './backend.ts';
 import type { Bug } from './bugs.ts';
@@ -304,8 +305,9 @@ export async function run(database: Database, { seed, ops, bug = null }: RunOpti
       answered();
       // 409: it falls asleep in this moment, or is where it is wanted.
       if (answer?.status === 200 || (answer?.status === 409 && what !== 'destroy')) return;
-      // What a destroy has begun to remove can only be removed.
-      if (engines.placeOf(engine_id).destroyed && what !== 'destroy') return;
+      // What a destroy has begun to remove, or failed to, can only be removed.
+      const begun = engines.placeOf(engine_id).destroyed || (await destroyFailed(database, engine_id));
+      if (begun && what !== 'destroy') return;
       if (tries === 60) {
         return witness.violation('freedom', engine_id, `${what} is answered ${JSON.stringify(answer)}`);
       }
