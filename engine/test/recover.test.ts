@@ -9,6 +9,7 @@ import type { Answer } from '../src/turn/record.ts';
 import { openTurn, turnRecord } from '../src/turn/record.ts';
 import { safeText } from '../src/turn/text.ts';
 import { environment, temporaryFolder } from './support/engine.ts';
+import { stored } from './support/stored.ts';
 
 const open: Brain[] = [];
 afterEach(() => {
@@ -87,7 +88,7 @@ describe('a turn that fails in the middle', () => {
         { type: 'tool_result', tool_use_id: 'call_2', output: 'two' },
       ],
     });
-    const events = brain.events.read(first - 1, Number.MAX_SAFE_INTEGER, 'cut');
+    const events = stored(brain.events.read(first - 1, Number.MAX_SAFE_INTEGER, 'cut'));
     expect(events.map((event) => event.type)).toEqual([
       'thread_lifecycle',
       'usage',
@@ -135,7 +136,7 @@ describe('the event log', () => {
       const own = turnRecord(timed, { task_id: turn_id, turn_id }).thread('');
       own.answer(own.beginCall(1), { ...answer, content: [] });
     };
-    const ids = () => brain.events.read(0, Number.MAX_SAFE_INTEGER).map((event) => event.id);
+    const ids = () => stored(brain.events.read(0, Number.MAX_SAFE_INTEGER)).map((event) => event.id);
     for (const turn_id of ['ended', 'running']) openTurn(timed, opening(turn_id, turn_id));
     complete('ended');
     expect(ids()).toEqual([1, 2, 3, 4]);

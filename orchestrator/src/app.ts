@@ -90,8 +90,8 @@ export async function startOrchestrator(options: {
       process_watch,
       owner: replica.id,
     });
-    const { app, startLoops, release } = core;
-    const server = await listen(app, config.host, config.port);
+    const { startLoops, release } = core;
+    const server = await listen(core, config.host, config.port);
     log.info({ url: server.url }, 'orchestrator listens');
     startLoops();
     const close = async (stop_engines_within_ms: number | undefined) => {

@@ -3,6 +3,7 @@
  * given to it: the database, the backend, time, chance, the way to the engines. So what a simulation runs
  * under its own time and with faults of its own making is this very composition (app.ts is the other user).
  */
+import { lookTogether } from './admission/looks.ts';
 import { startAuditRetention } from './audit/retention.ts';
 import type { Backend } from './backends/contract.ts';
 import type { Config } from './config.ts';
@@ -13,6 +14,7 @@ import { startPruning } from './fleet/prune.ts';
 import { startHealth } from './health/start.ts';
 import { createApp } from './http/app.ts';
 import type { App } from './http/context.ts';
+import { admitDirectly, type Direct } from './http/direct.ts';
 import type { Ask } from './lifecycle/ask.ts';
 import type { Clock } from './lifecycle/clock.ts';
 import { startIdleDetector } from './lifecycle/idle.ts';
@@ -44,6 +46,8 @@ export type Surroundings = {
 
 export type Core = {
   app: App;
+  /** Answers plain admits, for a server that has them as Node.js gives them; `app` answers them as well. */
+  direct: Direct;
   /**
    * Starts the background loops. Not before it serves: with many engines these take long, and an admit asks for
    * itself whether an engine is there.
@@ -83,9 +87,11 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
     const { audit_retention_days } = config;
     const { sleep_mode } = sleep;
     const feed = openFeed(parts, closing.signal);
-    const app = createApp({ ...parts, feed, lifecycle, default_version, admin_key, sleep_mode, health });
+    const look = lookTogether(parts.db);
+    const http = { ...parts, feed, lifecycle, look, default_version, admin_key, sleep_mode, health };
     return {
-      app,
+      app: createApp(http),
+      direct: admitDirectly(http),
       startLoops() {
         const { signal } = closing;
         background.push(startHealth({ ...parts, lifecycle, health, reconcile_interval_s }, signal).ended);

@@ -6,13 +6,12 @@
  * exits with code 1.
  */
 import { flushCompileCache } from 'node:module';
-import { pino } from 'pino';
 import { StartError, startOrchestrator } from './app.ts';
 import { refuseUnfit } from './checks/examine.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import { CannotStart } from './development/data_folder.ts';
 import { runDevelopment } from './development/run.ts';
-import { createLog } from './observe/log.ts';
+import { openLog } from './observe/log.ts';
 import { EmbeddedPostgresError } from './registry/embedded_postgres.ts';
 
 const running = start();
@@ -34,7 +33,7 @@ async function start(): Promise<{ stop(): Promise<void> }> {
   if (process.env.NODE_ENV !== 'production') return await runDevelopment(process.env, process.cwd());
   const config = loadConfig(process.env, process.cwd());
   await refuseUnfit(config);
-  const log = createLog(config.log_level, pino.destination(1));
+  const log = openLog(1, config.log_level);
   const orchestrator = await startOrchestrator({ config, log });
   return { stop: () => orchestrator.close() };
 }

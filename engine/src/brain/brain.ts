@@ -69,6 +69,7 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
   holdEpoch(db, options.epoch);
 
   const events = openEventLog(db, {
+    path: options.path,
     ttl_ms: options.replay_ttl_ms,
     now: options.now,
     onError: options.onError,

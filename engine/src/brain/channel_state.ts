@@ -1,40 +1,50 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { integer, text } from './sqlite.ts';
+import { blob, integer } from './sqlite.ts';
 
-/** An event as it lies in the buffer. `data` is the JSON that goes over the wire, to the byte. */
-export type StoredEvent = { id: number; task_id: string; turn_id: string; type: string; data: string };
+/** An event on its way in; the brain gives the id. `data` is its JSON, `timestamp` Unix milliseconds. */
+export type NewEvent = { task_id: string; turn_id: string; type: string; timestamp: number; data: string };
 
-/** An event on its way in; the brain gives the id. `timestamp`: Unix milliseconds. */
-export type NewEvent = Omit<StoredEvent, 'id'> & { timestamp: number };
+/** Events as they go over the wire, and the id of the last one. */
+export type Stretch = { frames: Uint8Array; last_id: number };
 
-/** A batch a reader takes at once: enough to be quick, small enough that no reader holds much memory. */
-const READ_EVENTS = 256;
-const READ_CHARACTERS = 256 * 1024;
+/** What a reader takes at once: enough to be quick, small enough that no reader holds much memory. */
+const READ_ROWS = 1_024;
+const READ_BYTES = 256 * 1024;
 
 /** Rows deleted in one go; the event loop is free between two. */
 const PRUNE_ROWS = 2_000;
 
 export type ChannelState = ReturnType<typeof openChannelState>;
 
-/** The table of the event buffer: SQL only. Who writes when is the event log's part. Source: engine-runtime, "Durability and resume". */
+/**
+ * The table of the event buffer: SQL only. Who writes when is the event log's part. Source: engine-runtime,
+ * "Durability and resume".
+ *
+ * A row is a run: events of one turn with consecutive ids, already in wire form, so that most of a replay is
+ * copying. JSON holds no line break, so an empty line followed by `id:` is found only where a frame begins, and a
+ * run can be cut at any id.
+ */
 export function openChannelState(db: DatabaseSync) {
   const insert = db.prepare(
-    'INSERT INTO channel_state_snapshots (task_id, turn_id, type, timestamp, data) VALUES (?, ?, ?, ?, ?)',
+    'INSERT INTO channel_state_snapshots (last_id, first_id, task_id, turn_id, last_timestamp, frames) VALUES (?, ?, ?, ?, ?, ?)',
   );
+  const columns = 'last_id, first_id, frames';
   const ofTask = db.prepare(
-    'SELECT id, task_id, turn_id, type, data FROM channel_state_snapshots WHERE task_id = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?',
+    `SELECT ${columns} FROM channel_state_snapshots WHERE task_id = ? AND last_id > ? ORDER BY last_id LIMIT ?`,
   );
   const ofAll = db.prepare(
-    'SELECT id, task_id, turn_id, type, data FROM channel_state_snapshots WHERE id > ? AND id <= ? ORDER BY id LIMIT ?',
+    `SELECT ${columns} FROM channel_state_snapshots WHERE last_id > ? ORDER BY last_id LIMIT ?`,
   );
   const last = db.prepare(
     "SELECT coalesce(max(seq), 0) AS id FROM sqlite_sequence WHERE name = 'channel_state_snapshots'",
   );
-  const firstAfter = db.prepare('SELECT min(id) AS id FROM channel_state_snapshots WHERE timestamp > ?');
+  const firstAfter = db.prepare(`
+    SELECT first_id, frames FROM channel_state_snapshots
+    WHERE last_id = (SELECT min(last_id) FROM channel_state_snapshots WHERE last_timestamp > ?)`);
   const prune = db.prepare(`
-    DELETE FROM channel_state_snapshots WHERE id IN (
-      SELECT e.id FROM channel_state_snapshots e JOIN turns t ON t.turn_id = e.turn_id
-      WHERE e.timestamp < ?1 AND t.ended_at < ?1 LIMIT ?2)`);
+    DELETE FROM channel_state_snapshots WHERE last_id IN (
+      SELECT e.last_id FROM channel_state_snapshots e JOIN turns t ON t.turn_id = e.turn_id
+      WHERE e.last_timestamp < ?1 AND t.ended_at < ?1 LIMIT ?2)`);
 
   function lastId(): number {
     const row = last.get();
@@ -42,34 +52,52 @@ export function openChannelState(db: DatabaseSync) {
   }
 
   return {
-    /** @returns the event's id. */
-    insert(event: NewEvent): number {
-      return Number(
-        insert.run(event.task_id, event.turn_id, event.type, event.timestamp, event.data).lastInsertRowid,
-      );
+    /** Writes the events with the ids from `first_id` on, a row for each stretch of one turn. */
+    insert(events: readonly NewEvent[], first_id: number): void {
+      for (let from = 0; from < events.length; ) {
+        const first = events[from];
+        if (first === undefined) return;
+        let frames = '';
+        let timestamp = 0;
+        let to = from;
+        for (; to < events.length && events[to]?.turn_id === first.turn_id; to++) {
+          const event = events[to] ?? first;
+          frames += frame(first_id + to, event.type, event.data);
+          timestamp = Math.max(timestamp, event.timestamp);
+        }
+        insert.run(
+          first_id + to - 1,
+          first_id + from,
+          first.task_id,
+          first.turn_id,
+          timestamp,
+          Buffer.from(frames),
+        );
+        from = to;
+      }
     },
 
-    /** The next events with `after < id <= until`, of one task or of all; empty when there are none. */
-    read(after: number, until: number, task_id?: string): StoredEvent[] {
+    /** The next events with `after < id <= until`, of one task or of all; undefined when there are none. */
+    read(after: number, until: number, task_id?: string): Stretch | undefined {
+      if (after >= until) return undefined;
       const rows =
-        task_id === undefined
-          ? ofAll.iterate(after, until, READ_EVENTS)
-          : ofTask.iterate(task_id, after, until, READ_EVENTS);
-      const batch: StoredEvent[] = [];
-      let characters = 0;
+        task_id === undefined ? ofAll.iterate(after, READ_ROWS) : ofTask.iterate(task_id, after, READ_ROWS);
+      const runs: Uint8Array[] = [];
+      let bytes = 0;
+      let last_id = after;
       for (const row of rows) {
-        const data = text(row, 'data');
-        batch.push({
-          id: integer(row, 'id'),
-          task_id: text(row, 'task_id'),
-          turn_id: text(row, 'turn_id'),
-          type: text(row, 'type'),
-          data,
-        });
-        characters += data.length;
-        if (characters >= READ_CHARACTERS) break;
+        const first_id = integer(row, 'first_id');
+        if (first_id > until) break;
+        const run_last_id = integer(row, 'last_id');
+        let frames = blob(row, 'frames');
+        if (run_last_id > until) frames = frames.subarray(0, startOf(until + 1, frames));
+        if (first_id <= after) frames = frames.subarray(startOf(after + 1, frames));
+        runs.push(frames);
+        bytes += frames.length;
+        last_id = Math.min(run_last_id, until);
+        if (bytes >= READ_BYTES) break;
       }
-      return batch;
+      return runs.length === 0 ? undefined : { frames: Buffer.concat(runs, bytes), last_id };
     },
 
     /** Id of the newest event ever written, pruned or not; 0 in a new brain. */
@@ -78,7 +106,9 @@ export function openChannelState(db: DatabaseSync) {
     /** The cursor from which a reader gets every event later than `after` (Unix milliseconds). */
     cursorAfter(after: number): number {
       const row = firstAfter.get(after);
-      return row === undefined || row.id === null ? lastId() : integer(row, 'id') - 1;
+      if (row === undefined) return lastId();
+      const index = timestamps(blob(row, 'frames')).findIndex((timestamp) => timestamp > after);
+      return integer(row, 'first_id') + index - 1;
     },
 
     /** Deletes one portion of events of turns that ended before `ended_before`. @returns whether there may be more. */
@@ -86,4 +116,33 @@ export function openChannelState(db: DatabaseSync) {
       return prune.run(ended_before, PRUNE_ROWS).changes === PRUNE_ROWS;
     },
   };
+}
+
+/** An event in wire form. JSON holds no line break, so one `data:` line is enough. Source: engine-api, "SSE events". */
+export function frame(id: number, type: string, data: string): string {
+  return `id: ${id}\nevent: ${type}\ndata: ${data}\n\n`;
+}
+
+/** The events of a stretch. `data` is their JSON. */
+export function* parseFrames({ frames }: Stretch): Generator<{ id: number; type: string; data: string }> {
+  for (const frame of Buffer.from(frames).toString().split('\n\n')) {
+    const [id, type, data] = frame.split('\n').map((line) => line.slice(line.indexOf(': ') + 2));
+    if (id !== undefined && type !== undefined && data !== undefined) yield { id: Number(id), type, data };
+  }
+}
+
+/** Where in a run the frame of event `id` begins, which is not its first one. */
+function startOf(id: number, frames: Uint8Array): number {
+  const empty_line = Buffer.from(frames.buffer, frames.byteOffset, frames.length).indexOf(`\n\nid: ${id}\n`);
+  if (empty_line < 0) throw new Error(`Event ${id} is missing in its run`);
+  return empty_line + 2;
+}
+
+/** Of each event of a run, Unix milliseconds. */
+function timestamps(frames: Uint8Array): number[] {
+  return Buffer.from(frames)
+    .toString()
+    .split('\n')
+    .filter((line) => line.startsWith('data: '))
+    .map((line) => Date.parse(JSON.parse(line.slice('data: '.length)).timestamp));
 }

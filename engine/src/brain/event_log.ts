@@ -1,3 +1,4 @@
+import { closeSync, fdatasync, openSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
 import { type ChannelState, type NewEvent, openChannelState } from './channel_state.ts';
 import { transaction } from './sqlite.ts';
@@ -5,21 +6,24 @@ import { transaction } from './sqlite.ts';
 /**
  * The one way by which events get out: into the brain first, to readers from there.
  *
- * The problem: an event that a client has seen must still be there after `kill -9`, or replay has a gap; but
- * a transaction per streamed word costs a disk flush per word. And a client that reads slowly, or not at all,
- * must cost neither memory nor the turn's time.
+ * The problem: an event that a client has seen must still be there after a kill or a power cut, or replay has a
+ * gap; but a disk flush takes milliseconds, and one per streamed word, waited for, would stop everything else. And
+ * a client that reads slowly, or not at all, must cost neither memory nor the turn's time.
  *
- * The rule: appended events wait a few milliseconds and are committed together; only then do readers hear of
- * them. Readers are told *that* there is something, never *what*: each keeps a cursor and reads from the
- * table when it is ready for more. So a slow reader is just a cursor that lags, and replay, attach and the
- * first stream are one thing.
+ * The rule: what is appended is written into SQLite's log together with its neighbours, without waiting for the
+ * disk. The flush of that log runs beside, one at a time; what is appended meanwhile shares the next one; and only
+ * what a flush has covered is shown. So the first word after a silence waits for one flush and no timer. What must
+ * be on the disk before the turn goes on (`commit`) is, when it returns: SQLite's own flush covers all before it.
+ *
+ * Readers are told *that* there is something, never *what*: each keeps a cursor and reads from the table when it is
+ * ready for more. So a slow reader is just a cursor that lags, and replay, attach and the first stream are one thing.
  */
 
-/** Events are gathered this long before the disk flush they share. */
-const GROUP_COMMIT_MS = 5;
+/** From the end of one flush to the begin of the next: a model that streams words does not keep the disk busy. */
+const FLUSH_REST_MS = 2;
 
-/** A model faster than the timer: commit at once, so that what waits in memory stays small. */
-const GROUP_COMMIT_EVENTS = 256;
+/** Events that wait for the end of a flush; more are written at once, so that what is in memory stays small. */
+const PENDING_EVENTS = 256;
 
 /** Background pruning of what has outlived its time. */
 const PRUNE_INTERVAL_MS = 60_000;
@@ -30,56 +34,115 @@ type Waiter = { task_id: string | undefined; wake: (woken: boolean) => void };
 
 export function openEventLog(
   db: DatabaseSync,
-  options: { ttl_ms: number; now: () => number; onError: (error: unknown) => void },
+  options: {
+    /** The brain's file. */
+    path: string;
+    ttl_ms: number;
+    now: () => number;
+    onError: (error: unknown) => void;
+  },
 ) {
   const table: ChannelState = openChannelState(db);
+  const wal = openSync(`${options.path}-wal`, 'r');
   const waiters = new Set<Waiter>();
   let pending: NewEvent[] = [];
-  let timer: NodeJS.Timeout | undefined;
+  /** Id of the last event in SQLite's log, and of the last one a flush has covered. */
+  let written = table.lastId();
+  let durable = written;
+  /** Tasks with events that are written and not shown. */
+  let unshown = new Set<string>();
+  let scheduled: NodeJS.Immediate | undefined;
+  let flushing = false;
   let failed = false;
   let closed = false;
 
   const pruning = setInterval(() => prune(), PRUNE_INTERVAL_MS).unref();
 
-  /**
-   * Commits everything that waits, then `events`, and `change` in the same transaction: what a turn says and
-   * what it leaves in the history are in the file together or not at all.
-   * @returns the ids of `events`.
-   * @throws whatever SQLite says, e.g. that the disk is full; `events` and `change` are then undone, what
-   *   waited waits on.
-   */
-  function commit(events: NewEvent[], change?: (ids: number[]) => void): number[] {
-    clearTimeout(timer);
-    timer = undefined;
-    const waiting = pending;
+  /** Writes what waits, then `events`, and `change`, in one transaction. @returns the ids of `events`. */
+  function write(events: readonly NewEvent[], change?: (ids: number[]) => void): number[] {
+    clearImmediate(scheduled);
+    scheduled = undefined;
+    const all = [...pending, ...events];
+    const first = written + 1 + pending.length;
+    const ids = events.map((_, index) => first + index);
     try {
-      const ids = transaction(db, () => {
-        for (const event of waiting) table.insert(event);
-        const own = events.map((event) => table.insert(event));
-        change?.(own);
-        return own;
+      transaction(db, () => {
+        table.insert(all, written + 1);
+        change?.(ids);
       });
-      pending = [];
-      failed = false;
-      wake(new Set([...waiting, ...events].map((event) => event.task_id)));
-      return ids;
     } catch (error) {
       failed = true;
       throw error;
     }
+    pending = [];
+    written += all.length;
+    failed = false;
+    for (const event of all) unshown.add(event.task_id);
+    return ids;
+  }
+
+  /**
+   * Commits everything that waits, then `events`, and `change` in the same transaction: what a turn says and
+   * what it leaves in the history are in the file together or not at all, and on the disk when this returns.
+   * @returns the ids of `events`.
+   * @throws whatever SQLite says, e.g. that the disk is full; `events` and `change` are then undone, what
+   *   waited waits on.
+   */
+  function commit(events: readonly NewEvent[], change?: (ids: number[]) => void): number[] {
+    const ids = write(events, change);
+    show(written);
+    return ids;
+  }
+
+  /** Writes what waits without waiting for the disk. */
+  function writePending(): void {
+    db.exec('PRAGMA synchronous = NORMAL');
+    try {
+      write([]);
+    } finally {
+      db.exec('PRAGMA synchronous = FULL');
+    }
+  }
+
+  /** Writes what waits, has the disk take it, and shows it. */
+  function flush(): void {
+    scheduled = undefined;
+    if (flushing || closed) return;
+    try {
+      if (pending.length > 0) writePending();
+    } catch (error) {
+      options.onError(error);
+      return;
+    }
+    if (written === durable) return;
+    flushing = true;
+    const covered = written;
+    fdatasync(wal, (error) => {
+      if (closed) return;
+      if (error === null) show(covered);
+      else {
+        failed = true;
+        options.onError(error);
+      }
+      setTimeout(() => {
+        flushing = false;
+        // After a failure the next writer commits by itself, and is told how that went.
+        if (!failed) flush();
+      }, FLUSH_REST_MS);
+    });
+  }
+
+  function show(id: number): void {
+    if (id <= durable) return;
+    durable = id;
+    const task_ids = unshown;
+    if (durable === written) unshown = new Set();
+    wake(task_ids);
   }
 
   function wake(task_ids: ReadonlySet<string>): void {
     for (const waiter of [...waiters]) {
       if (waiter.task_id === undefined || task_ids.has(waiter.task_id)) waiter.wake(true);
-    }
-  }
-
-  function flush(): void {
-    try {
-      commit([]);
-    } catch (error) {
-      options.onError(error);
     }
   }
 
@@ -96,22 +159,28 @@ export function openEventLog(
   return {
     commit,
     prune,
-    read: table.read,
-    lastId: table.lastId,
     cursorAfter: table.cursorAfter,
+
+    /** The next events with `after < id <= until` that may be shown, of one task or of all. */
+    read: (after: number, until: number, task_id?: string) =>
+      table.read(after, Math.min(until, durable), task_id),
+
+    /** Id of the newest event that may be shown. */
+    lastId: () => durable,
 
     /**
      * Hands an event over; it is in the brain, and with its readers, a few milliseconds later.
-     * @throws when the brain cannot be written: after a failed group every append commits by itself, so the
-     *   writer learns of it and nothing piles up in memory.
+     * @throws when the brain cannot be written: after a failure every append commits by itself, so the writer
+     *   learns of it and nothing piles up in memory.
      */
     append(event: NewEvent): void {
-      if (failed || pending.length >= GROUP_COMMIT_EVENTS) {
+      if (failed) {
         commit([event]);
         return;
       }
       pending.push(event);
-      timer ??= setTimeout(flush, GROUP_COMMIT_MS);
+      if (pending.length >= PENDING_EVENTS) writePending();
+      if (!flushing) scheduled ??= setImmediate(flush);
     },
 
     /**
@@ -144,7 +213,15 @@ export function openEventLog(
     close(): void {
       closed = true;
       clearInterval(pruning);
-      if (pending.length > 0) flush();
+      clearImmediate(scheduled);
+      if (pending.length > 0) {
+        try {
+          commit([]);
+        } catch (error) {
+          options.onError(error);
+        }
+      }
+      closeSync(wal);
     },
   };
 }

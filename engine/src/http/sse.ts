@@ -1,4 +1,4 @@
-import type { StoredEvent } from '../brain/channel_state.ts';
+import { frame } from '../brain/channel_state.ts';
 import type { EventLog } from '../brain/event_log.ts';
 
 /**
@@ -52,14 +52,13 @@ export function eventStream(options: StreamOptions): Response {
   };
 
   /** The next thing to send: a batch of events, a heartbeat after silence, or undefined at the end. */
-  const next = async (): Promise<string | undefined> => {
+  const next = async (): Promise<Uint8Array | undefined> => {
     while (!gone.signal.aborted) {
       const end = options.end();
-      const batch = events.read(cursor, end ?? Number.MAX_SAFE_INTEGER, task_id);
-      const last = batch.at(-1);
-      if (last !== undefined) {
-        cursor = last.id;
-        return batch.map(frame).join('');
+      const stretch = events.read(cursor, end ?? Number.MAX_SAFE_INTEGER, task_id);
+      if (stretch !== undefined) {
+        cursor = stretch.last_id;
+        return stretch.frames;
       }
       if (end !== null) return undefined;
       const woken = await events.changed(task_id, options.heartbeat_ms, gone.signal);
@@ -69,16 +68,18 @@ export function eventStream(options: StreamOptions): Response {
   };
 
   const heartbeat = () =>
-    frame({
-      id: cursor,
-      type: 'heartbeat',
-      data: JSON.stringify({
-        type: 'heartbeat',
-        task_id: task_id ?? null,
-        turn_id: options.turn_id ?? null,
-        timestamp: new Date(options.now()).toISOString(),
-      }),
-    });
+    encoder.encode(
+      frame(
+        cursor,
+        'heartbeat',
+        JSON.stringify({
+          type: 'heartbeat',
+          task_id: task_id ?? null,
+          turn_id: options.turn_id ?? null,
+          timestamp: new Date(options.now()).toISOString(),
+        }),
+      ),
+    );
 
   const body = new ReadableStream<Uint8Array>(
     {
@@ -86,15 +87,15 @@ export function eventStream(options: StreamOptions): Response {
       async pull(controller) {
         clearTimeout(stall);
         try {
-          const text = await next();
+          const bytes = await next();
           // The client left meanwhile: there is nobody to tell, and nothing to close.
           if (gone.signal.aborted) return;
-          if (text === undefined) {
+          if (bytes === undefined) {
             close();
             controller.close();
             return;
           }
-          controller.enqueue(encoder.encode(text));
+          controller.enqueue(bytes);
           stall = setTimeout(options.cut, options.stalled_ms).unref();
         } catch (error) {
           options.onError(error);
@@ -107,9 +108,4 @@ export function eventStream(options: StreamOptions): Response {
     { highWaterMark: 0 },
   );
   return new Response(body, { headers: SSE_HEADERS });
-}
-
-/** JSON holds no line break, so one `data:` line is enough. */
-function frame(event: Pick<StoredEvent, 'id' | 'type' | 'data'>): string {
-  return `id: ${event.id}\nevent: ${event.type}\ndata: ${event.data}\n\n`;
 }

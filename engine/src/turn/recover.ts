@@ -1,4 +1,4 @@
-import type { NewEvent } from '../brain/channel_state.ts';
+import { type NewEvent, parseFrames } from '../brain/channel_state.ts';
 import type { TurnRow } from '../brain/turns.ts';
 import { EngineError } from '../errors.ts';
 import type { BlockCounter } from './model_call.ts';
@@ -49,14 +49,13 @@ function shownBlocks({ brain }: RecordParts, { task_id, first_event_id }: TurnRo
   const blocks: Shown[] = [];
   let cursor = first_event_id - 1;
   for (;;) {
-    const batch = brain.events.read(cursor, Number.MAX_SAFE_INTEGER, task_id);
-    const last = batch.at(-1);
-    if (last === undefined) return blocks;
-    for (const { id, type, data } of batch) {
+    const stretch = brain.events.read(cursor, Number.MAX_SAFE_INTEGER, task_id);
+    if (stretch === undefined) return blocks;
+    for (const { id, type, data } of parseFrames(stretch)) {
       // Written by us, in exactly this shape.
       if (type === 'content_block_start') blocks.push({ ...JSON.parse(data), id });
     }
-    cursor = last.id;
+    cursor = stretch.last_id;
   }
 }
 

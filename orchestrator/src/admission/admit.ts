@@ -17,6 +17,7 @@ import { type EngineAndOperation, engineOf } from '../registry/engines.ts';
 import type { OnceRequest } from '../registry/idempotency.ts';
 import type { OperationRow } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
+import type { Look } from './looks.ts';
 import { checkAutoProvision, checkProduct, checkVersion, enforce } from './policy.ts';
 
 /** Each round ends in an answer unless somebody else changed the engine in between; so often nobody does. */
@@ -37,6 +38,7 @@ export type Admission = { admitted: true; engine: AdmitEngine } | { admitted: fa
 export type AdmissionDeps = {
   db: Db;
   lifecycle: Lifecycle;
+  look: Look;
   tally: Tally;
   /** `engine_version` where the caller names none. */
   default_version: string;

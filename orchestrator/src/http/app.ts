@@ -1,5 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { OrchestratorError } from '../errors.ts';
+import { admitRoutes } from './admit.ts';
 import { auditRoutes } from './audit.ts';
 import { requireKey } from './auth.ts';
 import { emptyBodyMeansDefaults, limitBody } from './body.ts';
@@ -30,6 +31,7 @@ export function createApp(deps: HttpDeps): App {
   healthRoutes(app, deps);
   productRoutes(app, deps);
   lifecycleRoutes(app, deps);
+  admitRoutes(app, deps);
   sleepRoutes(app, deps);
   rotateKeyRoutes(app, deps);
   explainRoutes(app, deps);

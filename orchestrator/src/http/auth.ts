@@ -66,10 +66,10 @@ export function requireKey(deps: { db: Db; admin_key: string }): MiddlewareHandl
       c.set('key_hash', hash);
       await next();
       // Refused before it came to its look; whoever has no good key is told nothing else.
-      if (c.res.status === 400) acceptProduct(c, await productByKeyHash(deps.db, hash), hash);
+      if (c.res.status === 400) letIn(c, checkKey(await productByKeyHash(deps.db, hash), hash));
       return;
     }
-    const product = acceptProduct(c, await productByKeyHash(deps.db, hash), hash);
+    const product = letIn(c, checkKey(await productByKeyHash(deps.db, hash), hash));
     if (reads && c.req.queries('product_id')?.some((id) => id !== product.id)) {
       throw invalid([{ path: 'query.product_id', message: 'is not the product of this key' }]);
     }
@@ -77,9 +77,14 @@ export function requireKey(deps: { db: Db; admin_key: string }): MiddlewareHandl
   };
 }
 
-/** Lets the caller in as this product; throws `INVALID_PLATFORM_KEY` unless the key with this hash is its. */
-export function acceptProduct(c: Context<Env>, product: ProductRow | null, hash: string): ProductRow {
+/** The product, where the key with this hash is its; else throws `INVALID_PLATFORM_KEY`. */
+export function checkKey(product: ProductRow | null, hash: string): ProductRow {
   if (product === null || !sameHash(product.api_key_hash, hash)) throw unknownKey();
+  return product;
+}
+
+/** The caller is this product, for the rest of the request. */
+export function letIn(c: Context<Env>, product: ProductRow): ProductRow {
   c.set('operator', false);
   c.set('product', product);
   c.set('slice', product.id);

@@ -16,16 +16,21 @@ const COMMON: ErrorCode[] = ['INVALID_REQUEST', 'INTERNAL_ERROR', 'NOT_READY'];
 /** The router's names for the parts of a request, and ours. */
 const PARTS: Record<string, string> = { json: 'body', param: 'path', query: 'query' };
 
+/** The answer to a failure, told to the log where it is ours. */
+export function errorAnswer(log: Log, request_id: string, error: Error) {
+  const { code, message, details, retry_after_s } = asOrchestratorError(error);
+  if (code === 'INTERNAL_ERROR' || code === 'NOT_READY') {
+    log.error({ request_id, err: error }, 'request failed');
+  }
+  const body: OrchestratorErrorBody = { error: { code, message, ...(details && { details }) } };
+  return { status: ERRORS[code].status, retry_after_s, body };
+}
+
 export function answerError(log: Log) {
   return (error: Error, c: Context<Env>): Response => {
-    const known = asOrchestratorError(error);
-    const { code, message, details, retry_after_s } = known;
-    if (code === 'INTERNAL_ERROR' || code === 'NOT_READY') {
-      log.error({ request_id: c.var.request_id, err: error }, 'request failed');
-    }
+    const { status, retry_after_s, body } = errorAnswer(log, c.get('request_id'), error);
     if (retry_after_s !== undefined) c.header('Retry-After', String(retry_after_s));
-    const body: OrchestratorErrorBody = { error: { code, message, ...(details && { details }) } };
-    return c.json(body, ERRORS[code].status);
+    return c.json(body, status);
   };
 }
 

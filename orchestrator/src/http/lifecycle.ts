@@ -1,7 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { admit, provision } from '../admission/admit.ts';
-import { lookTogether } from '../admission/looks.ts';
+import { provision } from '../admission/admit.ts';
 import { retention } from '../admission/policy.ts';
 import { restore } from '../admission/restore.ts';
 import { OrchestratorError } from '../errors.ts';
@@ -9,36 +8,21 @@ import { engineById, engineOf, isLive, type LiveEngine } from '../registry/engin
 import type { OnceRequest } from '../registry/idempotency.ts';
 import type { OperationRow } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
-import {
-  acceptProduct,
-  OfUsersProduct,
-  PLATFORM_KEY,
-  PLATFORM_OR_ADMIN_KEY,
-  productOfUser,
-  unknownKey,
-} from './auth.ts';
+import { OfUsersProduct, PLATFORM_KEY, PLATFORM_OR_ADMIN_KEY, productOfUser } from './auth.ts';
 import type { App, Env, HttpDeps } from './context.ts';
 import { accepted, IdempotencyKey, onceOf, viewOperation, Wait } from './operations.ts';
 import {
   answers,
+  BOOT_ERRORS,
   body,
   EngineSummary,
   EngineView,
-  type ShownEngine,
   summarize,
   Text,
   UserId,
   UserPath,
+  viewEngine,
 } from './schemas.ts';
-
-const BOOT_ERRORS = [
-  'INVALID_PLATFORM_KEY',
-  'POLICY_DENIED',
-  'QUOTA_EXCEEDED',
-  'BACKEND_ERROR',
-  'PORT_EXHAUSTION',
-  'BOOT_TIMEOUT',
-] as const;
 
 const CHANGE_ERRORS = [
   'INVALID_PLATFORM_KEY',
@@ -104,43 +88,6 @@ const getRoute = createRoute({
     'INVALID_ADMIN_KEY',
     'PRODUCT_NOT_FOUND',
     'ENGINE_NOT_FOUND',
-  ),
-});
-
-const admitRoute = createRoute({
-  method: 'post',
-  path: '/engines/{user_id}/admit',
-  summary: "Where is the user's engine?",
-  description: 'The entry for every request of a user; idempotent. Meant to be called with both flags true.',
-  security: PLATFORM_KEY,
-  request: {
-    params: UserPath,
-    ...body(
-      z.object({
-        auto_provision: z.boolean().default(false).describe('Provision where there is no engine.'),
-        auto_wake: z.boolean().default(false).describe('Wake a sleeping engine, restart a failed one.'),
-      }),
-      { required: false },
-    ),
-  },
-  responses: answers(
-    z.union([
-      z.object({ admitted: z.literal(true), engine: EngineView }),
-      z.object({
-        admitted: z.literal(false),
-        engine: z.null(),
-        reason: z.enum([
-          'engine_not_found',
-          'engine_sleeping',
-          'engine_stopped',
-          'engine_unhealthy',
-          'engine_destroying',
-        ]),
-      }),
-    ]),
-    'Admitted, with a running engine, or not, with the reason.',
-    ...BOOT_ERRORS,
-    'RATE_LIMITED',
   ),
 });
 
@@ -231,10 +178,9 @@ const restoreRoute = createRoute({
   },
 });
 
-/** What a product does with the engine of one user. Bap-engine §2.2, §2.3. */
+/** What a product does with the engine of one user, beside admit. Bap-engine §2.2. */
 export function lifecycleRoutes(app: App, deps: HttpDeps): void {
   const { db, lifecycle, master_keys } = deps;
-  const look = lookTogether(db);
 
   async function find(product_id: string, user_id: string): Promise<LiveEngine> {
     const found = await engineOf(db, product_id, user_id);
@@ -242,11 +188,7 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
     return found.engine;
   }
 
-  /** The engine with its key, opened for this answer only (O2). */
-  const view = (engine: ShownEngine & Pick<LiveEngine, 'engine_key_enc'>) => ({
-    ...summarize(engine),
-    api_key: master_keys.open(engine.engine_key_enc),
-  });
+  const view = (engine: LiveEngine) => viewEngine(master_keys, engine);
 
   /** Begins or joins `kind` on a user's engine, or finds what the same request did before; waits where asked to. */
   async function change(c: Context<Env>, kind: 'start' | 'stop', user_id: string, wait: 'true' | 'false') {
@@ -304,18 +246,6 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
     const { user_id } = c.req.valid('param');
     const engine = await find(productOfUser(c), user_id);
     return c.json(c.var.operator ? summarize(engine) : view(engine), 200);
-  });
-
-  app.openapi(admitRoute, async (c) => {
-    const { user_id } = c.req.valid('param');
-    const { key_hash } = c.var;
-    const first = await look(key_hash, user_id);
-    if (first === null) throw unknownKey();
-    acceptProduct(c, first.product, key_hash);
-    const admission = await admit(deps, first, user_id, c.req.valid('json'));
-    return admission.admitted
-      ? c.json({ admitted: true as const, engine: view(admission.engine) }, 200)
-      : c.json({ admitted: false as const, engine: null, reason: admission.reason }, 200);
   });
 
   app.openapi(startRoute, async (c) => {

@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import type { ErrorCode } from '../errors.ts';
+import type { MasterKeys } from '../keys/master.ts';
 import type { LiveEngine, LiveStatus, SleepDepth } from '../registry/engines.ts';
 import { errorResponses } from './errors.ts';
 
@@ -83,6 +84,15 @@ export function summarize(engine: ShownEngine): z.infer<typeof EngineSummary> {
   };
 }
 
+/** An engine with its key, opened for this answer only (O2). */
+export const viewEngine = (
+  master_keys: MasterKeys,
+  engine: ShownEngine & Pick<LiveEngine, 'engine_key_enc'>,
+): z.infer<typeof EngineView> => ({
+  ...summarize(engine),
+  api_key: master_keys.open(engine.engine_key_enc),
+});
+
 /** Largest page of a list. */
 const MAX_LIMIT = 1000;
 const MAX_OFFSET = 2_147_483_647;
@@ -113,6 +123,16 @@ export function answers<S extends z.ZodType>(
     ...errorResponses(errors),
   };
 }
+
+/** What any call that brings an engine up may answer. */
+export const BOOT_ERRORS = [
+  'INVALID_PLATFORM_KEY',
+  'POLICY_DENIED',
+  'QUOTA_EXCEEDED',
+  'BACKEND_ERROR',
+  'PORT_EXHAUSTION',
+  'BOOT_TIMEOUT',
+] as const;
 
 /** A JSON body, for a route. Not marked as required where no body stands for the defaults. */
 export function body<S extends z.ZodType>(schema: S, options: { required: boolean }) {

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { getRequestListener } from '@hono/node-server';
 import { ERRORS, OrchestratorError } from '../errors.ts';
 import type { App } from './context.ts';
+import type { Direct } from './direct.ts';
 
 /** How long a client may take to send a request; ours are small. Milliseconds. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -17,8 +18,12 @@ const DRAIN_MS = 1_000;
 
 export type Server = { url: string; close(): Promise<void> };
 
-/** Listens, and answers with `app`. Rejects with the system's error when the port cannot be had. */
-export async function listen(app: App, host: string, port: number): Promise<Server> {
+/** Listens, and answers with `direct` what it takes, all else with `app`. Rejects with the system's error when the port cannot be had. */
+export async function listen(
+  { app, direct }: { app: App; direct: Direct },
+  host: string,
+  port: number,
+): Promise<Server> {
   const listener = getRequestListener((request, env) => app.fetch(request, env), {
     // What the router never sees: a request line or a Host header that makes no URL.
     errorHandler: () => {
@@ -30,7 +35,7 @@ export async function listen(app: App, host: string, port: number): Promise<Serv
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
     unanswered.add(response);
     response.once('close', () => unanswered.delete(response));
-    void listener(request, response);
+    direct(request, response, () => void listener(request, response));
   });
   server.listen({ port, host, backlog: BACKLOG });
   await once(server, 'listening');
