@@ -63,8 +63,8 @@ export type Feed = {
 type Reader = {
   slice: string | null;
   queue: TransitionRow[];
-  /** The position at which it joined; everything later comes into its queue. */
-  joined: PromiseWithResolvers<number>;
+  /** The position at which it joined; everything later comes into its queue. Null: it left before. */
+  joined: PromiseWithResolvers<number | null>;
   /** Ends the pause of a stream that waits. */
   wake: () => void;
   closed: boolean;
@@ -81,7 +81,7 @@ export function openFeed(deps: FeedDeps, signal: AbortSignal): Feed {
 
   function leave(reader: Reader): void {
     reader.closed = true;
-    reader.joined.reject(new OrchestratorError('NOT_READY', 'The stream is closed.'));
+    reader.joined.resolve(null);
     reader.wake();
     readers.delete(reader);
     if (readers.size > 0) return;
@@ -94,6 +94,7 @@ export function openFeed(deps: FeedDeps, signal: AbortSignal): Feed {
   async function* items(reader: Reader, after: number | null): AsyncGenerator<FeedItem> {
     const ends_at = clock.now() + MAX_AGE_MS;
     const joined = await reader.joined.promise;
+    if (joined === null) return;
     let cursor = after ?? joined;
     if (await isKnown(cursor)) {
       yield { position: cursor };
@@ -148,8 +149,7 @@ export function openFeed(deps: FeedDeps, signal: AbortSignal): Feed {
       if (readers.size >= MAX_STREAMS || ofOne >= MAX_STREAMS_OF_ONE) {
         throw new OrchestratorError('TOO_MANY_STREAMS', 'As many streams are open as there may be.');
       }
-      const joined = Promise.withResolvers<number>();
-      joined.promise.catch(() => undefined);
+      const joined = Promise.withResolvers<number | null>();
       const reader: Reader = { slice, queue: [], joined, wake: () => {}, closed: false, cut };
       readers.add(reader);
       poller ??= startPoller(deps, signal, (position, rows) => {

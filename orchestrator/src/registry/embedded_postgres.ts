@@ -83,6 +83,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 
 /** Address of the server that runs in this folder; null where none does. Starts nothing. */
 export async function findEmbeddedPostgres(folder: string): Promise<string | null> {
+  // Whoever cannot read the password cannot use the server, whatever the reason.
   const password = await readFile(join(folder, 'password'), 'utf8').catch(() => null);
   const server = password === null ? null : await findLeftOver(join(folder, 'data'), password);
   return password === null || server === null ? null : urlOf(server.port, password);
@@ -197,6 +198,7 @@ async function answers(url: string): Promise<unknown> {
 
 /** First and fourth line of `postmaster.pid`: process id and port. */
 async function readPid(data: string): Promise<Server | null> {
+  // Where it is there and cannot be read, `pg_ctl start` fails over it too, and says why.
   const text = await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => null);
   if (text === null) return null;
   const lines = text.split('\n');

@@ -247,7 +247,9 @@ describe('restarts', () => {
       process.kill(pid, 'SIGKILL');
       const [planned] = await until('it is planned', async () => {
         const rows = await o.orchestrator.db.query<{ pause_s: number }>(
-          `SELECT extract(epoch FROM restart_at - ill_since)::float8 AS pause_s FROM engines
+          // From the moment of the failure; a probe may have seen it ill before, and have set ill_since.
+          `SELECT extract(epoch FROM restart_at - failed_at)::float8 AS pause_s
+             FROM engines, (SELECT max(timestamp) AS failed_at FROM audit_log WHERE action = 'health_failed') AS log
             WHERE id = $1 AND status = 'failed'`,
           [engine_id],
         );

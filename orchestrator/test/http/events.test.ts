@@ -4,6 +4,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { MAX_STREAMS_OF_ONE, POLL_MS } from '../../src/fleet/feed.ts';
 import { KEPT_S } from '../../src/fleet/prune.ts';
 import { type Clock, systemClock } from '../../src/lifecycle/clock.ts';
+import { openDb } from '../../src/registry/db.ts';
 import { lastTransitionId, pruneTransitions } from '../../src/registry/transitions.ts';
 import { listen } from '../support/events.ts';
 import { ADMIN, startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
@@ -264,5 +265,25 @@ describe('GET /events', () => {
     });
     await once(idle.resume(), 'close');
     expect(bytes).toBeLessThan(times * rows * 10_000);
+  });
+});
+
+it('a stream that has not begun when its orchestrator ends, ends too, and is no error', async () => {
+  const o = await startTestOrchestrator();
+  const { key } = await o.product();
+  const other = openDb(o.config.database_url, () => {});
+  onTestFinished(() => other.end());
+  let answer: Promise<string> | undefined;
+  await other.tx(async (sql) => {
+    await sql.query('LOCK TABLE transitions');
+    answer = fetch(`${o.url}/events`, { headers: { 'X-Platform-Key': key } }).then((r) => r.text());
+    await until('it waits for its position', async () => {
+      const waiting = await sql.query(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+      );
+      return waiting.length > 0;
+    });
+    void o.orchestrator.close();
+    expect(await answer).toBe('');
   });
 });
