@@ -25,6 +25,15 @@ const integer = (min: number, max: number) =>
     .transform(Number)
     .refine((value) => value >= min && value <= max, `must be a whole number from ${min} to ${max}`);
 
+/** The words true and false, in any case, and nothing else: `0` read as true would be worse than a refusal (E1). */
+const flag = (preset: boolean) =>
+  z
+    .string()
+    .toLowerCase()
+    .pipe(z.enum(['true', 'false'], 'must be true or false'))
+    .prefault(String(preset))
+    .transform((word) => word === 'true');
+
 const DAY_S = 86_400;
 
 /** Every variable this Engine reads, with its default and its meaning: what the reference page prints. */
@@ -75,6 +84,14 @@ export const Variables = z.object({
   PLANNER_MODEL: z.string().optional().describe('Model of the planner. Default: LLM_MODEL.'),
   LIGHT_MODEL: z.string().optional().describe('Model for compaction and summaries. Default: LLM_MODEL.'),
   MAX_TOKENS: integer(1, 1_000_000).prefault('4096').describe('Output limit per model call, tokens.'),
+
+  MEDIA_PRESEND_VALIDATION_ENABLED: flag(false).describe(
+    'Flag: check size and content of media before they are sent; what fails is 400.',
+  ),
+  MEDIA_IMAGE_RESIZE_ENABLED: flag(false).describe('Flag: make oversized images smaller.'),
+  MEDIA_ERROR_RECOVERY_ENABLED: flag(false).describe(
+    'Flag: where a provider refuses a call because of media, leave them out and try again.',
+  ),
 
   SQLITE_DB_PATH: z
     .string()
@@ -139,6 +156,7 @@ export type Config = {
     openai_api?: 'responses' | 'chat';
     max_tokens: number;
   };
+  media: { validate: boolean; resize: boolean; recover: boolean };
   brain_path: string;
   catalog_dir: string;
   migrations_dir: string;
@@ -226,6 +244,11 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
       planner_model: values.PLANNER_MODEL ?? model.choice.model,
       light_model: values.LIGHT_MODEL ?? model.choice.model,
       max_tokens: values.MAX_TOKENS,
+    },
+    media: {
+      validate: values.MEDIA_PRESEND_VALIDATION_ENABLED,
+      resize: values.MEDIA_IMAGE_RESIZE_ENABLED,
+      recover: values.MEDIA_ERROR_RECOVERY_ENABLED,
     },
     brain_path,
     catalog_dir: resolve(cwd, values.CATALOG_DIR ?? fileURLToPath(new URL('../../catalog', import.meta.url))),

@@ -87,7 +87,12 @@ async function start(): Promise<void> {
   const { createContexts } = await import('./turn/context.ts');
   const { createGuards } = await import('./turn/guards.ts');
   const { createCoordinator } = await import('./turn/coordinator.ts');
-  const herald = createHerald({ ...config.model, models: catalog.models, log: log.named('herald') });
+  const herald = createHerald({
+    ...config.model,
+    media_error_recovery: config.media.recover,
+    models: catalog.models,
+    log: log.named('herald'),
+  });
   const coordinator = createCoordinator({
     brain,
     catalog,
@@ -102,8 +107,24 @@ async function start(): Promise<void> {
     limits: { ...config, max_tokens: config.model.max_tokens, replay_ttl_ms },
   });
 
+  const { createMediaIntake } = await import('./media/intake.ts');
+  const { createPdfReader } = await import('./media/pdf.ts');
+  const media = createMediaIntake({ ...config.media, pdf: createPdfReader() });
+
   const { createApp } = await import('./http/app.ts');
-  const app = createApp({ brain, herald, coordinator, log, now, newId, uptime });
+  const app = createApp({
+    brain,
+    herald,
+    coordinator,
+    takeMedia: (request) => {
+      const agent = catalog.agents.get(request.agent ?? config.default_agent);
+      return media.prepare(request.media, herald.info(agent?.model ?? herald.model));
+    },
+    log,
+    now,
+    newId,
+    uptime,
+  });
   server.serve(app.fetch);
   drain = async () => {
     await coordinator.drain(DRAIN_MS);

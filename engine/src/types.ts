@@ -27,7 +27,25 @@ export type ToolUseBlock = {
 /** `error` is a reason such as `invalid_input`; then `output` may be empty or explain it. */
 export type ToolResultBlock = { type: 'tool_result'; tool_use_id: string; output: unknown; error?: string };
 
-export type ContentBlock = TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock;
+export type MediaSource = { type: 'base64'; media_type: string; data: string } | { type: 'url'; url: string };
+
+export type ImageBlock = { type: 'image'; source: MediaSource };
+
+/** `text` is what a document says, for models that take no documents; of text files always there. */
+export type MediaBlock = {
+  type: 'document' | 'audio' | 'video';
+  source: MediaSource;
+  name?: string | undefined;
+  text?: string;
+};
+
+export type ContentBlock =
+  | TextBlock
+  | ThinkingBlock
+  | ToolUseBlock
+  | ToolResultBlock
+  | ImageBlock
+  | MediaBlock;
 
 /** Tool results travel in a `user` message, in the order of the calls they answer. */
 export type Message = { role: 'user' | 'assistant'; content: ContentBlock[] };

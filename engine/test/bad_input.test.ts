@@ -38,7 +38,25 @@ describe('bad input to POST /execute', () => {
     ['direct of another type', { ...ok, direct: 'yes' }, 'body.direct'],
     ['metadata of another type', { ...ok, metadata: [] }, 'body.metadata'],
     ['agent of another type', { ...ok, agent: 5 }, 'body.agent'],
-    ['media, which this version has not', { ...ok, media: [{ type: 'image' }] }, 'body.media'],
+    ['media without a source', { ...ok, media: [{ type: 'image' }] }, 'body.media.0.source'],
+    [
+      'media that is not Base64',
+      { ...ok, media: [{ type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'no!' } }] },
+      'body.media.0.source.data',
+    ],
+    [
+      'a kind of image nobody takes',
+      {
+        ...ok,
+        media: [{ type: 'image', source: { type: 'base64', media_type: 'image/tiff', data: 'AAAA' } }],
+      },
+      'body.media.0.source.media_type',
+    ],
+    [
+      'a file instead of a URL',
+      { ...ok, media: [{ type: 'image', source: { type: 'url', url: 'file:///etc/passwd' } }] },
+      'body.media.0.source.url',
+    ],
     ['an edit, which this version has not', { ...ok, edit_message_id: 'msg-1' }, 'body.edit_message_id'],
     ['a retry, which this version has not', { ...ok, retry_message_id: 'msg-1' }, 'body.retry_message_id'],
     ['an output_schema, which this version has not', { ...ok, output_schema: {} }, 'body.output_schema'],

@@ -81,6 +81,7 @@ beforeAll(async () => {
     brain,
     herald,
     coordinator,
+    takeMedia: async () => [],
     log,
     now: Date.now,
     newId: randomId,

@@ -7,6 +7,7 @@ import type {
 } from '@ai-sdk/provider';
 import type { ContentBlock, Message, ToolDef, ToolResultBlock } from '../types.ts';
 import type { ModelRequest } from './contract.ts';
+import { isMedia, type TakesMedia, toMediaPart } from './media.ts';
 import { type Namespace, unpackProofs } from './proofs.ts';
 
 /**
@@ -31,14 +32,19 @@ const MARKED_MESSAGES = 2;
 export function toCallOptions(
   request: ModelRequest,
   namespace: Namespace,
+  takes: TakesMedia,
 ): Pick<LanguageModelV4CallOptions, 'prompt' | 'tools'> {
   return {
-    prompt: toPrompt(request, namespace),
+    prompt: toPrompt(request, namespace, takes),
     ...(request.tools.length > 0 && { tools: request.tools.map(toTool) }),
   };
 }
 
-function toPrompt({ system, messages }: ModelRequest, namespace: Namespace): LanguageModelV4Prompt {
+function toPrompt(
+  { system, messages }: ModelRequest,
+  namespace: Namespace,
+  takes: TakesMedia,
+): LanguageModelV4Prompt {
   const toolNames = new Map(
     messages.flatMap(({ content }) =>
       content.flatMap((block) => (block.type === 'tool_use' ? [[block.id, block.name]] : [])),
@@ -57,7 +63,7 @@ function toPrompt({ system, messages }: ModelRequest, namespace: Namespace): Lan
       if (content.length > 0) prompt.push({ role: 'assistant', content });
       continue;
     }
-    const parts = toUserMessages(message, toolNames);
+    const parts = toUserMessages(message, toolNames, takes);
     const last = parts.at(-1);
     if (last && marked.has(message)) last.providerOptions = CACHE_MARK;
     prompt.push(...parts);
@@ -65,22 +71,27 @@ function toPrompt({ system, messages }: ModelRequest, namespace: Namespace): Lan
   return prompt;
 }
 
-/** Results first, then words: providers want the answer to a call right after it. */
-function toUserMessages(message: Message, toolNames: Map<string, string>): LanguageModelV4Message[] {
+/** Results first, then words and media: providers want the answer to a call right after it. */
+function toUserMessages(
+  message: Message,
+  toolNames: Map<string, string>,
+  takes: TakesMedia,
+): LanguageModelV4Message[] {
   const results = message.content.filter((block) => block.type === 'tool_result');
-  const texts = message.content.flatMap((block) =>
-    block.type === 'text' && isSaid(block.text) ? [{ type: 'text' as const, text: block.text }] : [],
-  );
+  const said = message.content.flatMap((block) => {
+    if (isMedia(block)) return [toMediaPart(block, takes)];
+    return block.type === 'text' && isSaid(block.text) ? [{ type: 'text' as const, text: block.text }] : [];
+  });
   const converted: LanguageModelV4Message[] = [];
   if (results.length > 0) {
     converted.push({ role: 'tool', content: results.map((block) => toToolResult(block, toolNames)) });
   }
-  if (texts.length > 0) converted.push({ role: 'user', content: texts });
+  if (said.length > 0) converted.push({ role: 'user', content: said });
   return converted;
 }
 
 function toAssistantParts(block: ContentBlock, namespace: Namespace): AssistantPart[] {
-  if (block.type === 'tool_result') return [];
+  if (block.type === 'tool_result' || isMedia(block)) return [];
   const providerOptions = unpackProofs(block.signature, namespace);
   switch (block.type) {
     case 'text':

@@ -4,13 +4,14 @@ import type { ProviderName, StreamEvent } from '../types.ts';
 import { type Herald, HeraldError, type ModelRequest } from './contract.ts';
 import { createDemo } from './demo.ts';
 import { withFallback } from './fallback.ts';
+import { createMediaRecovery } from './media_recovery.ts';
 import { createProvider, type Provider } from './provider.ts';
 import { createQuotas } from './quota.ts';
 import { MAX_TRIES, withRetries } from './retry.ts';
 import { createRouting } from './routing.ts';
 import { type Clock, systemClock } from './timing.ts';
 import { DEFAULT_PATIENCE, type Patience } from './watch.ts';
-import { WIRES } from './wires.ts';
+import { WIRES, type Wire } from './wires.ts';
 
 export type { Herald, HeraldErrorCode, ModelInfo, ModelRequest } from './contract.ts';
 export { HeraldError } from './contract.ts';
@@ -27,6 +28,8 @@ export type HeraldOptions = {
   base_url?: string;
   /** Which of OpenAI's two APIs. Default: `responses`; with a `base_url` `chat`, which is what others speak. */
   openai_api?: 'responses' | 'chat';
+  /** `MEDIA_ERROR_RECOVERY_ENABLED`. */
+  media_error_recovery?: boolean;
   models: ModelTable;
   log: Pick<Log, 'warn'>;
   fetch?: typeof fetch;
@@ -38,9 +41,15 @@ export type HeraldOptions = {
 export function createHerald(options: HeraldOptions): Herald {
   const { base_url, api_keys, log, clock = systemClock } = options;
   const quotas = createQuotas(clock.now);
+  const media = createMediaRecovery({
+    enabled: options.media_error_recovery ?? false,
+    onRefused: (blocks) =>
+      log.warn('A provider refused media; they are left out from now on', { extra: { blocks } }),
+  });
   const { resolve, info } = createRouting({
     ...options,
     single: base_url !== undefined,
+    refuses: (provider) => (provider === 'demo' ? [] : wireOf(provider).refuses),
     hasKey: (provider) => api_keys[provider] !== undefined,
     onMissingKey: ({ provider, model, instead }) =>
       log.warn(`There is no key for ${provider}: ${instead} answers instead of ${model}`, {
@@ -57,10 +66,14 @@ export function createHerald(options: HeraldOptions): Herald {
     return provider;
   }
 
+  function wireOf(provider: Exclude<ProviderName, 'demo'>): Wire {
+    const openai = `openai_${options.openai_api ?? (base_url === undefined ? 'responses' : 'chat')}` as const;
+    return WIRES[provider === 'openai' ? openai : provider];
+  }
+
   function makeProvider(provider: ProviderName): Provider {
     if (provider === 'demo') return createDemo(clock);
-    const openai = `openai_${options.openai_api ?? (base_url === undefined ? 'responses' : 'chat')}` as const;
-    const wire = WIRES[provider === 'openai' ? openai : provider];
+    const wire = wireOf(provider);
     return createProvider({
       provider,
       wire,
@@ -78,13 +91,15 @@ export function createHerald(options: HeraldOptions): Herald {
       options.fallback_model === undefined ? undefined : resolve(options.fallback_model),
       (route, position) => {
         const { stream, explain } = providerOf(route.provider);
-        return withRetries(() => stream(request, info(route.model)), {
-          max_tries: position === 'first' ? MAX_TRIES : 1,
-          explain,
-          provider: route.provider,
-          clock,
-          signal: request.signal,
-        });
+        return media.recover(request, (isRefused) =>
+          withRetries(() => stream(request, info(route.model), isRefused), {
+            max_tries: position === 'first' ? MAX_TRIES : 1,
+            explain,
+            provider: route.provider,
+            clock,
+            signal: request.signal,
+          }),
+        );
       },
       (error, second) =>
         log.warn(`${request.model} failed: ${second.model} is asked instead`, {

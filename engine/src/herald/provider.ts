@@ -4,6 +4,7 @@ import { toCallOptions } from './convert.ts';
 import { costOf } from './cost.ts';
 import { toEvents } from './events.ts';
 import { explain, type Failure } from './failure.ts';
+import type { TakesMedia } from './media.ts';
 import type { Schema } from './output_schema.ts';
 import type { Quotas } from './quota.ts';
 import { type Patience, watchedFetch } from './watch.ts';
@@ -12,7 +13,11 @@ import type { Wire } from './wires.ts';
 /** One provider behind our interface. */
 export type Provider = {
   /** One try. Leaves no connection behind, however it ends. */
-  stream(request: ModelRequest, info: ModelInfo): AsyncIterable<StreamEvent>;
+  stream(
+    request: ModelRequest,
+    info: ModelInfo,
+    isRefused: TakesMedia['isRefused'],
+  ): AsyncIterable<StreamEvent>;
   /** What a try threw, in our codes. */
   explain(error: unknown): Failure;
 };
@@ -30,7 +35,7 @@ export type ProviderOptions = {
 /** A real provider, by the AI SDK's provider packages at their lowest level (one call, no loop, no retries). */
 export function createProvider(options: ProviderOptions): Provider {
   return {
-    stream: (request, info) => attempt(options, request, info),
+    stream: (request, info, isRefused) => attempt(options, request, info, isRefused),
     explain: (error) => explain(error, options.provider, options.api_key),
   };
 }
@@ -39,6 +44,7 @@ async function* attempt(
   options: ProviderOptions,
   request: ModelRequest,
   info: ModelInfo,
+  isRefused: TakesMedia['isRefused'],
 ): AsyncGenerator<StreamEvent> {
   const { provider, wire, api_key, base_url, patience, quotas } = options;
   const { thinking } = request;
@@ -57,7 +63,7 @@ async function* attempt(
       fetch: watchedFetch(fetch, call, patience),
     });
     const { stream } = await model.doStream({
-      ...toCallOptions(request, wire.namespace),
+      ...toCallOptions(request, wire.namespace, { takes: info.takes, isRefused }),
       maxOutputTokens: Math.min(
         request.max_tokens + (thinking ? THINKING_TOKENS : 0),
         info.max_output_tokens ?? Number.POSITIVE_INFINITY,

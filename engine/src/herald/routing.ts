@@ -21,6 +21,8 @@ export function createRouting(options: {
   /** One server for all models. */
   single: boolean;
   models: ModelTable;
+  /** What a provider's wire does not carry, whatever the model takes. */
+  refuses(provider: ProviderName): (keyof ModelInfo['takes'])[];
   hasKey(provider: ProviderName): boolean;
   /** Told once for each model. */
   onMissingKey(missing: Route & { instead: string }): void;
@@ -46,7 +48,9 @@ export function createRouting(options: {
     info(wanted) {
       const route = resolve(wanted);
       const { models: _, ...known } = findModel(models, route.model);
-      return { ...known, ...route };
+      const takes = { ...known.takes };
+      for (const kind of options.refuses(route.provider)) takes[kind] = 'no';
+      return { ...known, ...route, takes };
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { LanguageModelV4, LanguageModelV4CallOptions } from '@ai-sdk/provider';
+import type { ModelInfo } from './contract.ts';
 import { hasReferences, isClosed, isObjectAtRoot, isStrict, type Schema } from './output_schema.ts';
 import type { Namespace } from './proofs.ts';
 
@@ -11,6 +12,8 @@ export type Wire = {
   namespace: Namespace;
   default_url: string;
   model(id: string, settings: Settings): Promise<LanguageModelV4>;
+  /** What does not go over this wire, whatever the model takes. */
+  refuses: (keyof ModelInfo['takes'])[];
   /** Can it hold an answer to this schema? */
   enforces(schema: Schema): boolean;
   /** The provider's own options of a call. `schema` is one that it `enforces`. */
@@ -30,6 +33,7 @@ export const WIRES = {
     namespace: 'anthropic',
     default_url: 'https://api.anthropic.com/v1',
     model: async (id, settings) => (await import('@ai-sdk/anthropic')).createAnthropic(settings)(id),
+    refuses: [],
     enforces: isClosed,
     // Never by a made-up tool, which is what the SDK does otherwise: our tools could not be called beside it.
     options: ({ schema }) => schema && { anthropic: { structuredOutputMode: 'outputFormat' } },
@@ -38,6 +42,7 @@ export const WIRES = {
     namespace: 'openai',
     default_url: OPENAI_URL,
     model: async (id, settings) => (await import('@ai-sdk/openai')).createOpenAI(settings).responses(id),
+    refuses: ['audio', 'video'],
     enforces: isObjectAtRoot,
     // Nothing is kept at the provider: the conversation is ours, reasoning comes back sealed.
     options: ({ thinking, schema }) => ({
@@ -52,6 +57,8 @@ export const WIRES = {
     namespace: 'openai',
     default_url: OPENAI_URL,
     model: async (id, settings) => (await import('@ai-sdk/openai')).createOpenAI(settings).chat(id),
+    // Documents go as text, which every compatible server takes.
+    refuses: ['document', 'video'],
     enforces: isObjectAtRoot,
     // No other options of OpenAI's own: the other end is mostly some compatible server.
     options: ({ schema }) => schema && { openai: { strictJsonSchema: isStrict(schema) } },
@@ -60,6 +67,7 @@ export const WIRES = {
     namespace: 'google',
     default_url: 'https://generativelanguage.googleapis.com/v1beta',
     model: async (id, settings) => (await import('@ai-sdk/google')).createGoogle(settings)(id),
+    refuses: [],
     enforces: (schema) => !hasReferences(schema),
     options: ({ thinking }) =>
       thinking ? { google: { thinkingConfig: { includeThoughts: true } } } : undefined,

@@ -13,7 +13,7 @@ import type { Bindings } from './bindings.ts';
 import { limitBody } from './body.ts';
 import { docsRoutes } from './docs.ts';
 import { onError, onInvalid } from './errors.ts';
-import { executeRoutes } from './execute.ts';
+import { type ExecuteParts, executeRoutes } from './execute.ts';
 import { healthRoute } from './health.ts';
 import { hitlRoutes } from './hitl.ts';
 import { OPEN_PATHS } from './security.ts';
@@ -29,6 +29,7 @@ export type AppParts = {
   brain: Brain;
   herald: Herald;
   coordinator: Coordinator;
+  takeMedia: ExecuteParts['takeMedia'];
   log: Log;
   now: () => number;
   newId: NewId;
@@ -85,6 +86,7 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
     brain,
     coordinator,
     presence,
+    takeMedia: parts.takeMedia,
     now,
     log,
     heartbeat_ms: parts.heartbeat_ms ?? HEARTBEAT_MS,

@@ -7,6 +7,7 @@ import { errorFields, type Log } from '../observe/log.ts';
 import type { Coordinator, TurnSpan } from '../turn/coordinator.ts';
 import { StreamedEvent } from '../turn/events.ts';
 import { ExecuteRequest, TaskId } from '../turn/request.ts';
+import type { ImageBlock, MediaBlock } from '../types.ts';
 import type { Presence } from './activity.ts';
 import type { Bindings } from './bindings.ts';
 import { errorAnswers } from './errors.ts';
@@ -21,6 +22,8 @@ export type ExecuteParts = {
   brain: Brain;
   coordinator: Coordinator;
   presence: Presence;
+  /** Media as they are to be stored. @throws EngineError `INVALID_REQUEST`. */
+  takeMedia: (request: ExecuteRequest) => Promise<(ImageBlock | MediaBlock)[]>;
   now: () => number;
   log: Log;
   heartbeat_ms: number;
@@ -128,12 +131,13 @@ export function executeRoutes(app: OpenAPIHono<Bindings>, parts: ExecuteParts): 
     });
   };
 
-  app.openapi(execute, (c) => {
-    const request = c.req.valid('json');
+  app.openapi(execute, async (c) => {
+    const asked = c.req.valid('json');
     const headers = c.req.valid('header');
     const last_event_id = headers['last-event-id'];
-    if (last_event_id !== undefined) return openTask(c, request.task_id, last_event_id, true);
+    if (last_event_id !== undefined) return openTask(c, asked.task_id, last_event_id, true);
 
+    const request = { ...asked, media: await parts.takeMedia(asked) };
     const key = headers['idempotency-key'];
     const known = key === undefined ? undefined : coordinator.withKey(request, key);
     return openTurn(c, known ?? coordinator.start(request, key));

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answered, HitlRequest } from '../brain/hitl.ts';
 import type { TurnRow } from '../brain/turns.ts';
@@ -149,6 +150,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       turn_id,
       agent: name,
       message: request.message,
+      media: request.media,
       request: identity(request),
       metadata: JSON.stringify(request.metadata),
       idempotency_key,
@@ -401,6 +403,9 @@ const CANCELLED = { type: 'task_lifecycle', phase: 'cancelled' } as const;
 
 /** What makes two requests the same one, as text that can be compared and stored. */
 function identity(request: ExecuteRequest): string {
-  const { message, direct, super_thinking, agent } = request;
-  return JSON.stringify({ message, direct, super_thinking, agent: agent ?? null });
+  const { message, direct, super_thinking, agent, media } = request;
+  // Stored with the turn, so of media only what tells them apart.
+  const attached =
+    media.length === 0 ? undefined : createHash('sha256').update(JSON.stringify(media)).digest('hex');
+  return JSON.stringify({ message, direct, super_thinking, agent: agent ?? null, media: attached });
 }

@@ -272,6 +272,8 @@ const toolResultEvent = (row: ToolCallRow): EventBody => ({
 export type Opening = TurnIds & {
   agent: string;
   message: string;
+  /** As the media intake gave them back. */
+  media?: ContentBlock[];
   request: string;
   metadata: string;
   idempotency_key: string | undefined;
@@ -289,7 +291,7 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
   const [first_event_id] = brain.events.commit([newEvent(opening, undefined, started, at)], (ids) => {
     brain.conversations.touch(task_id, at);
     brain.turns.insert({ ...opening, started_at: at, first_event_id: Math.max(...ids) });
-    const content: ContentBlock[] = [{ type: 'text', text: opening.message }];
+    const content: ContentBlock[] = [{ type: 'text', text: opening.message }, ...(opening.media ?? [])];
     brain.messages.append({
       message_id,
       task_id,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MediaList } from '../media/blocks.ts';
 import { safeText } from './text.ts';
 
 /**
@@ -47,11 +48,7 @@ export const ExecuteRequest = z
       .refine((text) => text.trim() !== '', 'must not be empty')
       .meta({ description: 'The user’s message.' }),
     task_id: TaskId,
-    media: z
-      .array(z.unknown())
-      .max(0, NOT_YET)
-      .default([])
-      .meta({ description: `Media blocks; ${NOT_YET}.` }),
+    media: MediaList,
     direct: z.boolean().default(false).meta({ description: 'Skip planning, run the loop directly.' }),
     edit_message_id: z
       .null(NOT_YET)

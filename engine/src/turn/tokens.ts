@@ -33,6 +33,17 @@ const USUAL_BYTES = 4096;
 const LOWEST_COUNT = 1 / 16;
 const HIGHEST_COUNT = 2;
 
+/**
+ * What media count, in tokens, as long as no provider has counted them: an image of the size providers scale
+ * to; a PDF by its bytes, of which a page has about 100,000 as a scan and 2,000 tokens; sound by its seconds,
+ * of which one has about 16,000 bytes and 32 tokens.
+ */
+const IMAGE_TOKENS = 1600;
+const BYTES_PER_TOKEN = { document: 50, audio: 500, video: 500 };
+
+/** Media behind a URL; nobody knows their size. */
+const UNSEEN_TOKENS = 4000;
+
 /** What role, block type and punctuation cost around each block, in bytes. */
 const BLOCK_BYTES = 12;
 
@@ -65,6 +76,17 @@ function sizeOfBlock(block: ContentBlock): Size {
       return text(block.text);
     case 'tool_use':
       return text(block.id, block.name, JSON.stringify(block.input));
+    case 'image':
+      return { bytes: BLOCK_BYTES, media: IMAGE_TOKENS };
+    case 'document':
+    case 'audio':
+    case 'video': {
+      if (block.text !== undefined) return text(block.name ?? '', block.text);
+      const { source } = block;
+      const tokens =
+        source.type === 'url' ? UNSEEN_TOKENS : (source.data.length * 3) / 4 / BYTES_PER_TOKEN[block.type];
+      return { bytes: BLOCK_BYTES, media: Math.ceil(tokens) };
+    }
     case 'tool_result':
       return text(block.tool_use_id, block.error ?? '', textOfOutput(block.output));
   }

@@ -1,0 +1,130 @@
+import { EngineError } from '../errors.ts';
+import type { ImageBlock, MediaBlock } from '../types.ts';
+import type { MediaInput } from './blocks.ts';
+import type { PdfReader } from './pdf.ts';
+import { UnreadablePdf } from './pdf.ts';
+
+/**
+ * What becomes of media between the client and the conversation.
+ *
+ * It happens once, before the turn begins: a refusal is still an HTTP answer then, and what is stored is what
+ * every later call sends again, byte for byte (E14). Source: engine-api, "Media blocks"; operations, "Flags".
+ */
+export type MediaIntake = {
+  /**
+   * The blocks as they are stored. `model` and `takes`: of the model that will answer.
+   * @throws EngineError `INVALID_REQUEST` for what the model cannot take or nobody can read.
+   */
+  prepare(media: MediaInput[], model: ModelTaste): Promise<(ImageBlock | MediaBlock)[]>;
+};
+
+/** How a model takes each kind of media. */
+export type ModelTaste = {
+  model: string;
+  takes: Record<MediaInput['type'], 'base64' | 'url' | 'both' | 'no'>;
+};
+
+export type MediaOptions = {
+  pdf: PdfReader;
+  /** `MEDIA_PRESEND_VALIDATION_ENABLED`: look into images and at their size before the provider does. */
+  validate: boolean;
+  /** `MEDIA_IMAGE_RESIZE_ENABLED`: make images smaller that are larger than they should be. */
+  resize: boolean;
+};
+
+export function createMediaIntake(options: MediaOptions): MediaIntake {
+  return {
+    async prepare(media, model) {
+      const blocks: (ImageBlock | MediaBlock)[] = [];
+      for (const [index, block] of media.entries()) {
+        blocks.push(
+          await prepareBlock(block, model, options, (problem) => refusal(`media.${index}`, problem)),
+        );
+      }
+      return blocks;
+    },
+  };
+}
+
+type Refuse = (problem: string) => EngineError;
+
+async function prepareBlock(
+  block: MediaInput,
+  model: ModelTaste,
+  options: MediaOptions,
+  refuse: Refuse,
+): Promise<ImageBlock | MediaBlock> {
+  const takes = model.takes[block.type];
+  const native = takes === 'both' || takes === block.source.type;
+  if (block.type === 'document' && block.source.type === 'base64') {
+    const { media_type, data } = block.source;
+    const bytes = Buffer.from(data, 'base64');
+    if (media_type !== 'application/pdf') return { ...block, text: withinLimit(bytes.toString('utf8')) };
+    if (!native) return { ...block, text: withinLimit(await pdfText(bytes, options.pdf, refuse)) };
+    if (options.validate && !bytes.subarray(0, 1024).includes('%PDF-')) throw refuse('is no PDF');
+    return block;
+  }
+  if (!native) {
+    throw refuse(
+      takes === 'no'
+        ? `${model.model} does not take ${PLURAL[block.type]}`
+        : `${model.model} takes ${PLURAL[block.type]} only as ${takes}`,
+    );
+  }
+  return block.type === 'image' ? prepareImage(block, options, refuse) : block;
+}
+
+const PLURAL = { image: 'images', document: 'documents', audio: 'audio', video: 'video' };
+
+/** About 100,000 tokens: beyond it nothing but the document would fit into most models. */
+const MAX_CHARACTERS = 400_000;
+
+function withinLimit(text: string): string {
+  if (text.length <= MAX_CHARACTERS) return text;
+  return `${text.slice(0, MAX_CHARACTERS)}\n[cut here: the document has ${text.length} characters]`;
+}
+
+async function pdfText(data: Uint8Array, pdf: PdfReader, refuse: Refuse): Promise<string> {
+  try {
+    return await pdf.text(data);
+  } catch (error) {
+    if (error instanceof UnreadablePdf) throw refuse(`the PDF ${error.message}`);
+    throw error;
+  }
+}
+
+async function prepareImage(block: ImageBlock, options: MediaOptions, refuse: Refuse): Promise<ImageBlock> {
+  const { source } = block;
+  if (source.type === 'url' || !(options.validate || options.resize)) return block;
+  const { lookAt, MAX_EDGE_PX, MAX_IMAGE_BYTES, shrink } = await import('./image.ts');
+  const bytes = Buffer.from(source.data, 'base64');
+  const facts = await lookAt(bytes);
+  if (facts === undefined) {
+    if (options.validate) throw refuse('is no image that can be read');
+    return block;
+  }
+  if (options.validate && facts.media_type !== source.media_type) {
+    throw refuse(`is ${facts.media_type}, not ${source.media_type}`);
+  }
+  if (options.resize) {
+    const { data, media_type } = await shrink(bytes, facts);
+    return {
+      type: 'image',
+      source: { type: 'base64', media_type, data: Buffer.from(data).toString('base64') },
+    };
+  }
+  const edge = Math.max(facts.width, facts.height);
+  if (bytes.byteLength > MAX_IMAGE_BYTES || edge > MAX_ACCEPTED_EDGE_PX) {
+    throw refuse(
+      `is ${bytes.byteLength} bytes, ${facts.width} by ${facts.height} pixels; at most ${MAX_IMAGE_BYTES} bytes and ${MAX_ACCEPTED_EDGE_PX} pixels are taken, ${MAX_EDGE_PX} pixels are enough`,
+    );
+  }
+  return block;
+}
+
+/** Anthropic refuses longer edges, the others scale them down. */
+const MAX_ACCEPTED_EDGE_PX = 8000;
+
+function refusal(path: string, problem: string): EngineError {
+  return new EngineError('INVALID_REQUEST', `${path}: ${problem}`, { issues: [{ path, message: problem }] });
+}
