@@ -113,6 +113,9 @@ export const Variables = z.object({
     .describe(
       'Guard: tokens per turn, input and output of all its model calls; a call that could exceed it is not made (E16).',
     ),
+  REACTIVE_COMPACT_ENABLED: flag(true).describe(
+    'Condense older messages when a conversation outgrows the model’s context. Off: CONTEXT_OVERFLOW. Leave on.',
+  ),
   CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY: integer(1, 100)
     .prefault('10')
     .describe('Tools at once inside one turn.'),
@@ -167,6 +170,8 @@ export type Config = {
   turn_timeout_s: number;
   /** Undefined: no limit. */
   turn_max_tokens: number | undefined;
+  /** Whether conversations are condensed. */
+  compact: boolean;
   tool_concurrency: number;
   replay_ttl_s: number;
   hitl_ttl_s: number;
@@ -261,6 +266,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     max_iterations: values.AGENT_MAX_ITERATIONS,
     turn_timeout_s: values.TURN_TIMEOUT_S,
     turn_max_tokens: values.TURN_MAX_TOKENS,
+    compact: values.REACTIVE_COMPACT_ENABLED,
     tool_concurrency: values.CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY,
     replay_ttl_s: values.CHANNEL_STATE_TTL_ACTIVE,
     hitl_ttl_s: values.CHANNEL_STATE_TTL_HITL,

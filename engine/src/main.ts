@@ -86,6 +86,7 @@ async function start(): Promise<void> {
   const { randomId: newId } = await import('./ids.ts');
   const { createContexts } = await import('./turn/context.ts');
   const { createGuards } = await import('./turn/guards.ts');
+  const { createLightCall } = await import('./turn/light_call.ts');
   const { createCoordinator } = await import('./turn/coordinator.ts');
   const herald = createHerald({
     ...config.model,
@@ -93,18 +94,38 @@ async function start(): Promise<void> {
     models: catalog.models,
     log: log.named('herald'),
   });
+  const { max_tokens, light_model } = config.model;
+  const guards = createGuards({ ...config, max_tokens: config.turn_max_tokens, max_cost_usd: undefined });
+  const ask = createLightCall({
+    herald,
+    guards,
+    spent: brain.turns.spent,
+    model: light_model,
+    max_tokens,
+    log: log.named('engine_core.compaction'),
+  });
+  const contexts = createContexts({
+    brain,
+    soul: catalog.soul,
+    tools: tools.definitions,
+    window: (model) => herald.info(model).context_window,
+    max_tokens,
+    compact: config.compact,
+    light_model,
+    ask,
+  });
   const coordinator = createCoordinator({
     brain,
     catalog,
     herald,
-    contexts: createContexts({ brain, soul: catalog.soul, tools: tools.definitions }),
-    guards: createGuards({ ...config, max_tokens: config.turn_max_tokens, max_cost_usd: undefined }),
+    contexts,
+    guards,
     tools,
     now,
     newId,
     hitl_ttl_ms: config.hitl_ttl_s * 1000,
     log: log.named('engine_core.coordinator'),
-    limits: { ...config, max_tokens: config.model.max_tokens, replay_ttl_ms },
+    limits: { ...config, max_tokens, replay_ttl_ms },
   });
 
   const { createMediaIntake } = await import('./media/intake.ts');

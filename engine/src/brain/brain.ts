@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { EngineExit } from '@september/contract';
 import { StartError, systemCode } from '../errors.ts';
+import { type Compactions, openCompactions } from './compactions.ts';
 import { type Conversations, openConversations } from './conversations.ts';
 import { type EngineKeys, type Overlap, openEngineKeys } from './engine_keys.ts';
 import { checkEpoch, holdEpoch } from './epoch.ts';
@@ -23,6 +24,7 @@ import { openTurns, type Turns } from './turns.ts';
 export type Brain = {
   conversations: Conversations;
   messages: Messages;
+  compactions: Compactions;
   turns: Turns;
   model_calls: ModelCalls;
   tool_calls: ToolCalls;
@@ -94,6 +96,7 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
   return {
     conversations: openConversations(db),
     messages: openMessages(db),
+    compactions: openCompactions(db),
     turns: openTurns(db),
     model_calls: openModelCalls(db),
     tool_calls: openToolCalls(db),

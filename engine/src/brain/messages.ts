@@ -42,6 +42,7 @@ export function openMessages(db: DatabaseSync) {
     SELECT ${columns} FROM messages
      WHERE task_id = ? AND thread_id = ? AND superseded = 0 ORDER BY position DESC LIMIT 1`);
 
+  const at = db.prepare(`SELECT ${columns} FROM messages WHERE position = ? AND superseded = 0`);
   const newest = db.prepare('SELECT coalesce(max(position), 0) AS position FROM messages WHERE turn_id = ?');
 
   return {
@@ -62,6 +63,9 @@ export function openMessages(db: DatabaseSync) {
     /** The live messages of a thread after a position, oldest first. */
     ofThread: (task_id: string, thread_id: string, after = 0): StoredMessage[] =>
       ofThread.all(task_id, thread_id, after).map(toMessage),
+
+    /** The live one at this position, if there is one. */
+    at: (position: number): StoredMessage[] => at.all(position).map(toMessage),
 
     /** Position of the newest message of a turn, in any of its threads; 0 when it has none. */
     newest(turn_id: string): number {

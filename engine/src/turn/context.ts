@@ -1,63 +1,82 @@
-import type { Brain } from '../brain/brain.ts';
-import type { StoredMessage } from '../brain/messages.ts';
-import type { Agent, Soul } from '../catalog/catalog.ts';
-import type { Message, ToolDef } from '../types.ts';
-import { add, type Counted, estimateTokens, type Size, sizeOfBlocks, sizeOfHead } from './tokens.ts';
+import { EngineError } from '../errors.ts';
+import { compact, type Question } from './compaction.ts';
+import { type Context, contextOf, type Thread, type View, type ViewParts, viewOf } from './view.ts';
 
-/** What the model sees in one call. */
-export type Context = { system: string; tools: ToolDef[]; messages: Message[] };
-
-/** One conversation with one model. `thread_id` is empty for a turn's own, and names a sub-agent's otherwise. */
-export type Thread = { task_id: string; turn_id: string; thread_id: string; agent: Agent; model: string };
-
-export type Contexts = {
-  /** What the model sees next, and what that will count. */
-  assemble(thread: Thread): Context & { estimated_tokens: number };
-};
-
-export type ContextParts = { brain: Pick<Brain, 'messages'>; soul: Soul; tools: ToolDef[] };
+export type { Context, Thread } from './view.ts';
 
 /**
- * Puts the context together anew before each model call, from what is stored and nothing else: stable first,
- * volatile last: tools, system prompt, soul, history, message (E14). Tools are sorted and the history is sent
- * as it was sent before, so that every call extends the prefix the provider has cached. Source: engine-runtime,
- * "Context".
+ * What the model sees in each call of a turn: put together anew each time, from what is stored and nothing
+ * else, and made to fit. Source: engine-runtime, "Context", "Compaction".
  */
+export type Contexts = {
+  /**
+   * What the model sees next, and what that will count. Condenses older messages first when it would not fit.
+   * @throws EngineError `CONTEXT_OVERFLOW`; what a model call in between ends the turn with.
+   */
+  assemble(thread: Thread, signal: AbortSignal): Promise<Context & { estimated_tokens: number }>;
+  /**
+   * The provider said that it was too much: condenses now.
+   * @throws as `assemble`; `CONTEXT_OVERFLOW` when nothing is left that could be condensed.
+   */
+  shrink(thread: Thread, signal: AbortSignal): Promise<void>;
+};
+
+export type ContextParts = ViewParts & {
+  /** Context window of a model, tokens, input and output together. */
+  window(model: string): number;
+  /** Output limit of a model call, tokens. */
+  max_tokens: number;
+  /** `REACTIVE_COMPACT_ENABLED`. */
+  compact: boolean;
+  /** `LIGHT_MODEL`. */
+  light_model: string;
+  /** One call of that model in the thread's name; undefined when it failed. */
+  ask(thread: Thread, question: Question, signal: AbortSignal): Promise<string | undefined>;
+};
+
+/** Share of the room above which a request is not sent: estimates are estimates. */
+const TRIGGER = 0.9;
+
+/** What may be left of a request that the provider refused, whatever we thought of its size. */
+const SHRUNK = 0.7;
+
 export function createContexts(parts: ContextParts): Contexts {
+  /** The tokens a request to this model may have. */
+  function roomOf(model: string): number {
+    const window = parts.window(model);
+    // An output limit as large as the window must not leave nothing to say.
+    return Math.max(window - parts.max_tokens, window / 2);
+  }
+
+  async function makeRoom(thread: Thread, view: View, limit: number, signal: AbortSignal): Promise<void> {
+    const room = roomOf(thread.model);
+    const ask = (question: Question) => parts.ask(thread, question, signal);
+    const asking = { ask, ask_room: roomOf(parts.light_model) };
+    const row = parts.compact ? await compact(thread.turn_id, view, { room, limit }, asking) : undefined;
+    if (row === undefined) {
+      throw new EngineError(
+        'CONTEXT_OVERFLOW',
+        'The conversation does not fit into the model’s context, and nothing is left that could be condensed. Start a new task, or send less at once.',
+        { estimated_tokens: view.tokens, limit: Math.floor(limit) },
+      );
+    }
+    thread.record.condense(row);
+  }
+
   return {
-    assemble(thread) {
-      const head = headOf(parts, thread.agent);
-      // A model may answer with nothing at all; providers refuse to be sent that back.
-      const history = parts.brain.messages
-        .ofThread(thread.task_id, thread.thread_id)
-        .map((message) => ({ ...message, content: [...message.tail, ...message.content] }))
-        .filter(({ content }) => content.length > 0);
-      const messages = history.map(({ role, content }): Message => ({ role, content }));
-      return { ...head, messages, estimated_tokens: estimate(sizeOfHead(head), history, thread.model) };
+    async assemble(thread, signal) {
+      let view = viewOf(parts, thread);
+      const limit = roomOf(thread.model) * TRIGGER;
+      if (view.tokens > limit) {
+        await makeRoom(thread, view, limit, signal);
+        view = viewOf(parts, thread);
+      }
+      return { ...contextOf(view), estimated_tokens: view.tokens };
+    },
+
+    async shrink(thread, signal) {
+      const view = viewOf(parts, thread);
+      await makeRoom(thread, view, view.tokens * SHRUNK, signal);
     },
   };
-}
-
-function headOf({ soul, tools }: ContextParts, agent: Agent): Pick<Context, 'system' | 'tools'> {
-  return {
-    system: [agent.system_prompt, soulText(soul)].join('\n\n'),
-    tools: tools.filter((tool) => agent.tools.includes(tool.name)).sort((a, b) => (a.name < b.name ? -1 : 1)),
-  };
-}
-
-function soulText(soul: Soul): string {
-  const list = (title: string, items: string[]) =>
-    items.length === 0 ? [] : [`${title}:`, ...items.map((item) => `- ${item}`)];
-  return [soul.identity, ...list('Values', soul.values), ...list('Patterns', soul.patterns)].join('\n');
-}
-
-/** What was counted last is the request that the last answer of this model answered. */
-function estimate(head: Size, history: StoredMessage[], model: string): number {
-  let size = head;
-  let counted: Counted | undefined;
-  for (const { content, usage } of history) {
-    if (usage?.model.startsWith(model)) counted = { size, tokens: usage.input_tokens };
-    size = add(size, sizeOfBlocks(content));
-  }
-  return estimateTokens(size, counted);
 }

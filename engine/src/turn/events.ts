@@ -118,6 +118,16 @@ export const UsageEvent = z
   })
   .meta({ id: 'Usage', description: 'After each model call; cache_hit_tokens is a part of input_tokens.' });
 
+export const CompactionEvent = z
+  .object({
+    type: z.literal('compaction_event'),
+    ...common,
+    before_tokens: z.int().nonnegative(),
+    after_tokens: z.int().nonnegative(),
+    strategy: z.literal('summary'),
+  })
+  .meta({ id: 'CompactionEvent', description: 'Older messages were condensed for the model; estimates.' });
+
 const hitl_kind = z.enum(['permission', 'question']);
 
 export const HitlRequest = z
@@ -173,6 +183,7 @@ const TurnEvent = z.union([
   ToolCall,
   ToolResult,
   UsageEvent,
+  CompactionEvent,
   HitlRequest,
   HitlResolved,
   TaskLifecycle,

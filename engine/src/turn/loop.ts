@@ -2,11 +2,11 @@ import type { Brain } from '../brain/brain.ts';
 import type { StoredMessage } from '../brain/messages.ts';
 import type { ToolCallRow } from '../brain/tool_calls.ts';
 import type { Agent, Catalog } from '../catalog/catalog.ts';
-import { type Herald, THINKING_TOKENS } from '../herald/contract.ts';
+import { type Herald, HeraldError, THINKING_TOKENS } from '../herald/contract.ts';
 import { type ToolOutcome, WaitingForPerson } from '../tools/contract.ts';
 import type { ToolRunner } from '../tools/runner.ts';
 import type { ToolUseBlock } from '../types.ts';
-import type { Contexts } from './context.ts';
+import type { Contexts, Thread as ContextThread } from './context.ts';
 import { type Guards, REPEAT_WARNING, repeatedCall } from './guards.ts';
 import { toolCalls } from './history.ts';
 import { type BlockCounter, callModel } from './model_call.ts';
@@ -78,30 +78,34 @@ async function runThread(turn: Turn, thread: Thread): Promise<StoredMessage | 'w
   }
 }
 
+/** A context that the provider finds too large is condensed, and asked again once. */
 async function askModel(turn: Turn, { agent, record }: Thread, position: number): Promise<void> {
-  const { contexts, guards, herald, limits, task_id, turn_id, thinking, signal } = turn;
-  const model = agent.model ?? herald.model;
-  const { thread_id } = record;
-  const { estimated_tokens, ...context } = await contexts.assemble({
-    task_id,
-    turn_id,
-    thread_id,
-    agent,
-    model,
+  const { contexts, herald, task_id, turn_id, signal } = turn;
+  const thread = { task_id, turn_id, record, agent, model: agent.model ?? herald.model };
+  const { call, answer } = await askOnce(turn, thread, position).catch(async (error: unknown) => {
+    if (!(error instanceof HeraldError && error.code === 'CONTEXT_OVERFLOW')) throw error;
+    await contexts.shrink(thread, signal);
+    return askOnce(turn, thread, position);
   });
+  record.answer(call, answer);
+}
+
+async function askOnce(turn: Turn, thread: ContextThread, position: number) {
+  const { contexts, guards, herald, limits, thinking, signal } = turn;
+  const { record, model } = thread;
+  const { estimated_tokens, ...context } = await contexts.assemble(thread, signal);
   const max_output_tokens = limits.max_tokens + (thinking ? THINKING_TOKENS : 0);
   guards.beforeCall(
     { input_tokens: estimated_tokens, max_output_tokens, max_cost_usd: null },
     turn.record.spent(),
   );
-  const { call, answer } = await callModel({
+  return await callModel({
     herald,
     request: { ...context, model, max_tokens: limits.max_tokens, thinking, signal },
     blocks: turn.blocks,
     record,
     position,
   });
-  record.answer(call, answer);
 }
 
 /** The calls of each answer of this turn in this thread, oldest first. */

@@ -1,5 +1,6 @@
 import type { Brain } from '../brain/brain.ts';
 import type { NewEvent } from '../brain/channel_state.ts';
+import type { NewCompaction } from '../brain/compactions.ts';
 import type { Answered, NewHitlRequest } from '../brain/hitl.ts';
 import type { StoredMessage } from '../brain/messages.ts';
 import type { CallId, Outcome, ToolCallRow } from '../brain/tool_calls.ts';
@@ -42,6 +43,10 @@ export type ThreadRecord = {
    * without tool calls ends the thread, and, in the turn's own, the turn.
    */
   answer(call: number, answer: Answer): void;
+  /** A model call beside the conversation has given an answer: its usage is shown and counts, no more. */
+  aside(call: number, answer: Answer): void;
+  /** Older messages were condensed. */
+  condense(row: NewCompaction): void;
   /** A sub-agent's thread begins with what it is told. */
   open(text: string): void;
   /** A tool call that must not happen twice runs from now on. */
@@ -84,7 +89,7 @@ export function turnRecord(
   { task_id, turn_id }: TurnIds,
   active_ms: () => number = () => 0,
 ): TurnRecord {
-  const { events, messages, turns, model_calls, tool_calls, hitl } = brain;
+  const { events, messages, compactions, turns, model_calls, tool_calls, hitl } = brain;
 
   const end = (last_event_id: number, error: string | null) => {
     turns.end(turn_id, { error, ended_at: now(), last_event_id });
@@ -154,6 +159,25 @@ export function turnRecord(
           turns.spend(turn_id, usage, cost_usd ?? 0);
           if (ends_turn) end(Math.max(...ids), null);
         });
+      },
+
+      aside(call, { usage, model, cost_usd }) {
+        commit([toEvent({ type: 'usage', ...usage, model, cost_usd })], () => {
+          model_calls.end(call, 'done', now());
+          turns.spend(turn_id, usage, cost_usd ?? 0);
+        });
+      },
+
+      condense(row) {
+        const { before_tokens, after_tokens } = row;
+        const event: EventBody = {
+          type: 'compaction_event',
+          before_tokens,
+          after_tokens,
+          strategy: 'summary',
+        };
+        const place = { task_id, turn_id, thread_id };
+        commit([toEvent(event)], () => compactions.insert({ ...row, ...place, created_at: now() }));
       },
 
       open(text) {

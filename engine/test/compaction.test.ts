@@ -1,0 +1,332 @@
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Brain, openBrain } from '../src/brain/brain.ts';
+import type { Compaction } from '../src/brain/compactions.ts';
+import type { StoredMessage } from '../src/brain/messages.ts';
+import { parseConfig } from '../src/config.ts';
+import { EngineError } from '../src/errors.ts';
+import { randomId } from '../src/ids.ts';
+import { compact, type Question } from '../src/turn/compaction.ts';
+import { type Contexts, createContexts, type Thread } from '../src/turn/context.ts';
+import { toolCalls } from '../src/turn/history.ts';
+import { type Answer, openTurn, turnRecord } from '../src/turn/record.ts';
+import { contextOf, measured } from '../src/turn/view.ts';
+import type { ContentBlock, Message } from '../src/types.ts';
+import { environment, temporaryFolder } from './support/engine.ts';
+import { stored } from './support/stored.ts';
+
+/** Small enough that a property sees many compactions. */
+const WINDOW = 6_000;
+const MAX_TOKENS = 1_000;
+const ROOM = WINDOW - MAX_TOKENS;
+const LIMIT = ROOM * 0.9;
+
+const agent = { name: 'assistant', description: '', tools: [], system_prompt: 'Be of use.' };
+const soul = { version: 1, identity: 'You are careful.', values: [], patterns: [] };
+const signal = new AbortController().signal;
+
+const open: Brain[] = [];
+afterEach(() => {
+  for (const brain of open.splice(0)) brain.close();
+});
+
+type Asked = (question: Question) => string | undefined;
+
+/** A task in a brain of its own: what the loop would do, without a model. */
+async function newTask(answer: Asked, options: { compact?: boolean } = {}) {
+  const folder = temporaryFolder();
+  const config = parseConfig(environment(folder), folder);
+  const brain = await openBrain({
+    path: join(folder, 'brain.sqlite'),
+    migrations_dir: config.migrations_dir,
+    epoch: undefined,
+    key_hash: config.key.hash,
+    key_overlap: { min_s: 0, max_s: 300 },
+    replay_ttl_ms: 60_000,
+    now: Date.now,
+    onError: (error) => {
+      throw error;
+    },
+  });
+  open.push(brain);
+  const parts = { brain, now: Date.now, newId: randomId, hitl_ttl_ms: 1_000_000 };
+  const contexts = createContexts({
+    brain,
+    soul,
+    tools: [],
+    window: () => WINDOW,
+    max_tokens: MAX_TOKENS,
+    compact: options.compact ?? true,
+    light_model: 'light',
+    ask: async (_thread, question) => answer(question),
+  });
+  return taskIn(brain, contexts, parts);
+}
+
+function taskIn(brain: Brain, contexts: Contexts, parts: Parameters<typeof openTurn>[0]) {
+  const task_id = 'task';
+  let turns = 0;
+  const threadOf = (turn_id: string): Thread => {
+    const record = turnRecord(parts, { task_id, turn_id }).thread('');
+    return { task_id, turn_id, record, agent, model: 'm' };
+  };
+  let thread = threadOf('');
+  const answered = (content: ContentBlock[]): Answer => ({
+    content,
+    stop_reason: 'end_turn',
+    usage: { input_tokens: 0, output_tokens: 0, cache_hit_tokens: 0 },
+    model: 'm',
+    provider: 'demo',
+    cost_usd: 0,
+  });
+
+  return {
+    brain,
+    /** Begins a turn. */
+    ask(message: string) {
+      thread = threadOf(`turn-${++turns}`);
+      const opening = { task_id, turn_id: thread.turn_id, agent: 'assistant', message };
+      openTurn(parts, { ...opening, request: '{}', metadata: '{}', idempotency_key: undefined });
+    },
+    /** Ends the turn. */
+    say: (text: string) =>
+      thread.record.answer(thread.record.beginCall(0), answered([{ type: 'text', text }])),
+    assemble: () => contexts.assemble(thread, signal),
+    shrink: () => contexts.shrink(thread, signal),
+    /** All text the model sees, in one. */
+    async seen(): Promise<string> {
+      const { messages } = await contexts.assemble(thread, signal);
+      return messages.flatMap(({ content }) => content.map(textOf)).join('\n');
+    },
+    compactions: () =>
+      stored(brain.events.read(0, Number.MAX_SAFE_INTEGER))
+        .filter((event) => event.type === 'compaction_event')
+        .map(({ data }) => ({ before: Number(data.before_tokens), after: Number(data.after_tokens) })),
+  };
+}
+
+/** As the model reads it: a result's output is text, not JSON in JSON. */
+function textOf(block: ContentBlock): string {
+  if (block.type === 'tool_result') return String(block.output);
+  if (block.type === 'tool_use') return JSON.stringify(block.input);
+  return 'text' in block && block.text !== undefined ? block.text : '';
+}
+
+/** The numbers and texts of the person's messages in what the light model is given. */
+function messagesIn({ text }: Question): { n: number; text: string }[] {
+  return [...text.matchAll(/<message n="(\d+)" from="person">\n(.*?)\n<\/message>/gs)].map(([, n, said]) => ({
+    n: Number(n),
+    text: said ?? '',
+  }));
+}
+
+/** A light model that does what it is asked: it quotes every rule. */
+const RULE = /RULE[^.]*\./g;
+const honest: Asked = (question) =>
+  JSON.stringify({
+    messages: messagesIn(question).map(({ n, text }) => ({ n, keep: text.match(RULE) ?? [] })),
+    summary: 'Much was said.',
+  });
+
+const filler = (words: number, seed = 0) =>
+  Array.from({ length: words }, (_, index) => `word${(index * 7 + seed) % 97}`).join(' ');
+
+/** Every result answers a call of the message before it, and every call is answered. */
+function expectPairs(messages: Message[]): void {
+  for (const [index, { content }] of messages.entries()) {
+    const results = content.flatMap((block) => (block.type === 'tool_result' ? [block.tool_use_id] : []));
+    const calls = toolCalls(messages[index - 1]?.content ?? []).map((call) => call.id);
+    expect(results).toEqual(calls);
+  }
+}
+
+const overflows = async (work: Promise<unknown>) => {
+  const error = await work.then(
+    () => undefined,
+    (thrown) => thrown,
+  );
+  expect(error).toBeInstanceOf(EngineError);
+  expect(error.code).toBe('CONTEXT_OVERFLOW');
+};
+
+describe('a conversation that outgrows the window', () => {
+  it('goes on: what is sent keeps below the limit, the originals stay, the event tells', async () => {
+    const task = await newTask(honest);
+    for (let turn = 0; turn < 60; turn++) {
+      task.ask(`Question ${turn}: ${filler(30, turn)}`);
+      const { estimated_tokens } = await task.assemble();
+      expect(estimated_tokens).toBeLessThanOrEqual(LIMIT);
+      task.say(`Answer ${turn}: ${filler(60, turn)}`);
+    }
+    const compactions = task.compactions();
+    expect(compactions.length).toBeGreaterThan(2);
+    for (const { before, after } of compactions) expect(after).toBeLessThan(before * 0.7);
+    expect(task.brain.messages.ofThread('task', '')).toHaveLength(120);
+    const seen = await task.seen().catch(String);
+    expect(seen).toContain('Much was said.');
+    expect(seen).toContain('Question 59');
+  });
+
+  it('sends each request as the continuation of the one before, but for the compactions', async () => {
+    const task = await newTask(honest);
+    let before: string[] = [];
+    let broken = 0;
+    for (let turn = 0; turn < 60; turn++) {
+      task.ask(`Question ${turn}: ${filler(30, turn)}`);
+      const sent = (await task.assemble()).messages.map((message) => JSON.stringify(message));
+      if (before.some((message, index) => sent[index] !== message)) broken++;
+      before = sent;
+      task.say(filler(60, turn));
+    }
+    expect(broken).toBe(task.compactions().length);
+  });
+
+  it('is refused when the gate is off, or when the message alone is too much', async () => {
+    const off = await newTask(honest, { compact: false });
+    off.ask(filler(3_000));
+    off.say('I see.');
+    off.ask('And now?');
+    await overflows(off.assemble());
+    await overflows(off.shrink());
+
+    const long = await newTask(honest);
+    long.ask(filler(6_000));
+    await overflows(long.assemble());
+    expect(long.compactions()).toEqual([]);
+  });
+});
+
+describe('what binds the agent', () => {
+  /** What a light model may come up with, besides what it is asked for. */
+  const nonsense = fc.oneof(
+    fc.constant(undefined),
+    fc.string({ maxLength: 200 }),
+    fc.json(),
+    fc
+      .record({ summary: fc.anything(), messages: fc.anything() })
+      .map((value) => JSON.stringify(value) ?? ''),
+    fc
+      .array(fc.record({ n: fc.nat(60), keep: fc.array(fc.string({ minLength: 1 }), { minLength: 1 }) }))
+      .map((messages) => JSON.stringify({ summary: 'Nothing.', messages })),
+  );
+  /** One answer: honest about some of the messages (those of the bits), nonsense otherwise. */
+  const answers = fc.infiniteStream(
+    fc.oneof(
+      {
+        weight: 3,
+        arbitrary: fc.nat().map(
+          (bits): Asked =>
+            (question) => {
+              const { messages, summary } = JSON.parse(honest(question) ?? '');
+              const told = messages.filter((_: unknown, index: number) => (bits >> (index % 20)) & 1);
+              return JSON.stringify({ summary, messages: told });
+            },
+        ),
+      },
+      {
+        weight: 2,
+        arbitrary: nonsense.map(
+          (answer): Asked =>
+            () =>
+              answer,
+        ),
+      },
+      { weight: 3, arbitrary: fc.constant(honest) },
+    ),
+  );
+  /** Text with everything in it that could break a quotation. */
+  const wording = fc
+    .string({ unit: 'grapheme', minLength: 1, maxLength: 40 })
+    .map((text) => text.replaceAll('.', ' ').replaceAll('RULE', ''));
+  const turn = fc.record({
+    rule: fc.option(wording),
+    refused: fc.option(wording, { freq: 3 }),
+    asked: fc.option(wording, { freq: 4 }),
+    words: fc.nat(20),
+    rounds: fc.nat(3),
+  });
+
+  it('survives any number of compactions byte for byte, whatever the light model answers', async () => {
+    let compactions = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(turn, { minLength: 12, maxLength: 40 }), answers, async (turns, stream) => {
+        let turn_id = '';
+        const head = { system: agent.system_prompt, tools: [] };
+        const messages: StoredMessage[] = [];
+        const binding: string[] = [];
+        let row: Compaction | undefined;
+        const add = (role: StoredMessage['role'], content: ContentBlock[]) => {
+          const position = messages.length + 1;
+          messages.push({
+            role,
+            content,
+            position,
+            turn_id,
+            message_id: `msg-${position}`,
+            tail: [],
+            usage: null,
+          });
+        };
+        const view = () => {
+          const history = messages.filter(
+            ({ position }) => position === row?.opening || position > (row?.upto ?? 0),
+          );
+          return measured('m', { head, compaction: row, history });
+        };
+        /** What the Engine does before each model call. */
+        const makeRoom = async () => {
+          if (view().tokens <= LIMIT) return;
+          const ask = async (question: Question) => stream.next().value(question);
+          const made = await compact(turn_id, view(), { room: ROOM, limit: LIMIT }, { ask, ask_room: ROOM });
+          if (made === undefined) throw new Error('Nothing left to condense');
+          row = made;
+          compactions++;
+          expect(view().tokens).toBeLessThanOrEqual(LIMIT);
+          expectPairs(contextOf(view()).messages);
+        };
+        const call = async (
+          name: string,
+          input: Record<string, unknown>,
+          output: unknown,
+          error?: string,
+        ) => {
+          const id = `call-${messages.length}`;
+          add('assistant', [{ type: 'tool_use', id, name, input }]);
+          add('user', [
+            { type: 'tool_result', tool_use_id: id, output, ...(error !== undefined && { error }) },
+          ]);
+          await makeRoom();
+        };
+
+        for (const [index, { rule, refused, asked, words, rounds }] of turns.entries()) {
+          turn_id = `turn-${index}`;
+          const said = rule === null ? '' : `RULE ${index}: ${rule}.`;
+          if (rule !== null) binding.push(said);
+          add('user', [{ type: 'text', text: `${filler(words)} ${said} ${filler(words)}` }]);
+          await makeRoom();
+          for (let round = 0; round < rounds; round++) {
+            await call('read_file', { path: `${index}/${round}` }, filler(250, round));
+          }
+          if (refused !== null) {
+            const input = { command: `rm ${index} ${refused}` };
+            await call('bash', input, `No: ${refused}`, 'permission_denied');
+            binding.push(JSON.stringify(input), `No: ${refused}`);
+          }
+          if (asked !== null) {
+            const output = `RULE by answer ${index}: ${asked}.`;
+            await call('ask_user', { question: 'How?' }, output);
+            binding.push(output);
+          }
+          add('assistant', [{ type: 'text', text: filler(20, index) }]);
+        }
+        const seen = contextOf(view())
+          .messages.flatMap(({ content }) => content.map(textOf))
+          .join('\n');
+        for (const text of binding) expect(seen).toContain(text);
+      }),
+      { numRuns: 100 },
+    );
+    expect(compactions).toBeGreaterThan(100);
+  }, 60_000);
+});
