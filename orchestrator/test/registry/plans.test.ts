@@ -47,7 +47,7 @@ beforeAll(async () => {
   });
   product_id = product.id;
   // In pieces: one statement for all of them may take longer than a statement may.
-  for (let from = 0; from < 100_000; from += 10_000) {
+  for (let from = 0; from < 100_000; from += 2_000) {
     await db.query(
       `WITH added AS (
          INSERT INTO engines (id, product_id, user_id, status, engine_version, key_hash, engine_key_enc, epoch,
@@ -59,7 +59,7 @@ beforeAll(async () => {
                 CASE WHEN n % 100 = 0 THEN now() - make_interval(secs => n % 3000) END,
                 CASE WHEN n % 100 = 1 THEN now() + make_interval(days => n % 3000 + 1) END,
                 CASE WHEN n % 100 = 1 THEN now() END
-           FROM generate_series($2::int + 1, $2::int + 10000) n
+           FROM generate_series($2::int + 1, $2::int + 2000) n
          RETURNING id, product_id, user_id)
        INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, outcome, ended_at)
        SELECT id, product_id, user_id, 'provision', 'large', 'await_health', 1, now(), 'succeeded', now() FROM added`,
