@@ -9,7 +9,7 @@
  * Every decision is taken in the transaction that claims the restarts, under one lock over all orchestrators:
  * no restart begins without it, and two of them cannot each grant the same place.
  */
-import type { Sql } from '../registry/db.ts';
+import type { Db, Sql } from '../registry/db.ts';
 import { type ClaimedRestart, claimRestarts } from '../registry/health.ts';
 import {
   beginIncident,
@@ -20,6 +20,7 @@ import {
   type IncidentRow,
   lockRestarts,
   openIncident,
+  restartsWait,
 } from '../registry/incidents.ts';
 
 /** "At once" is within this time, seconds. */
@@ -46,8 +47,16 @@ export type Granted = {
   incident: ({ began?: true; ended?: true } & IncidentRow) | null;
 };
 
-/** Claims up to `limit` restarts that are due and allowed. Runs in a transaction of its own. */
-export async function grantRestarts(sql: Sql, limit: number): Promise<Granted> {
+/**
+ * Claims up to `limit` restarts that are due and allowed. Every orchestrator asks once a second, and mostly there is
+ * nothing to decide: then that is one query, and no lock.
+ */
+export async function grantRestarts(db: Db, limit: number): Promise<Granted> {
+  if (!(await restartsWait(db, MIN_ILL, WINDOW_S))) return { restarts: [], incident: null };
+  return await db.tx((sql) => decide(sql, limit));
+}
+
+async function decide(sql: Sql, limit: number): Promise<Granted> {
   await lockRestarts(sql);
   const ill = await countTurnedIll(sql, WINDOW_S);
   // The fleet is only counted when it matters.

@@ -28,7 +28,7 @@ export function restarter(deps: RestartDeps, onFree: () => void): () => Promise<
   }
 
   return async () => {
-    const { restarts, incident } = await db.tx((sql) => grantRestarts(sql, PARALLEL - underWay));
+    const { restarts, incident } = await grantRestarts(db, PARALLEL - underWay);
     if (incident?.began) log.error({ incident }, 'many engines turned ill at once: restarts pause');
     if (incident?.ended) log.warn({ incident }, 'the incident is over');
     for (const claimed of restarts) {

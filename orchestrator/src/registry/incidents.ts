@@ -28,6 +28,21 @@ export async function countTurnedIll(sql: Sql, within_s: number): Promise<number
   return row?.ill ?? 0;
 }
 
+/**
+ * Whether there is anything to decide about restarts: one is due, an incident is under way, or at least `many` engines
+ * turned ill within the last `within_s` seconds.
+ */
+export async function restartsWait(sql: Sql, many: number, within_s: number): Promise<boolean> {
+  const [row] = await sql.query<{ wait: boolean }>(
+    `SELECT EXISTS (SELECT FROM incidents WHERE ended_at IS NULL)
+         OR EXISTS (SELECT FROM engines WHERE status = 'failed' AND restart_at <= now())
+         OR (SELECT count(*) >= $1 FROM engines
+              WHERE ill_since > now() - make_interval(secs => $2) AND status IN ('running', 'failed')) AS wait`,
+    [many, within_s],
+  );
+  return row?.wait ?? false;
+}
+
 /** Engines that are up, or should be. */
 export async function countFleet(sql: Sql): Promise<number> {
   const [row] = await sql.query<{ fleet: number }>(

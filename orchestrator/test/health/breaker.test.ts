@@ -23,7 +23,7 @@ async function fleetOf(size: number, ill: number): Promise<Db> {
   return db;
 }
 
-const grant = (db: Db, limit = 100) => db.tx((sql) => grantRestarts(sql, limit));
+const grant = (db: Db, limit = 100) => grantRestarts(db, limit);
 /** As if restarts had resumed so many seconds ago. */
 const resumed = (db: Db, seconds: number) =>
   db.query('UPDATE incidents SET resumes_at = now() - make_interval(secs => $1) WHERE ended_at IS NULL', [

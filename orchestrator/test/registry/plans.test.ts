@@ -15,7 +15,7 @@ import {
   registered,
   runningEngines,
 } from '../../src/registry/health.ts';
-import { countTurnedIll } from '../../src/registry/incidents.ts';
+import { countTurnedIll, restartsWait } from '../../src/registry/incidents.ts';
 import { countIll, fleetMetrics } from '../../src/registry/metrics.ts';
 import { migrate } from '../../src/registry/migrate.ts';
 import { insertProduct } from '../../src/registry/products.ts';
@@ -145,6 +145,7 @@ describe('with 100,000 engines', () => {
       (sql) => noteProbe(sql, { id: ids[0] ?? '', epoch: 1 }, { health: 'ill', seen: 'nothing' }),
     ],
     ['the claim of restarts', 'engines_due_restart', (sql) => claimRestarts(sql, 8)],
+    ['the look for restarts that wait', 'engines_due_restart', (sql) => restartsWait(sql, 5, 60)],
     ['the look of the breaker', 'engines_ill', (sql) => countTurnedIll(sql, 60)],
     ['a page of reconcile', 'engines_running', (sql) => runningEngines(sql, ids[0] ?? null, 500)],
     ['the look for expired tombstones', 'engines_due_purge', (sql) => expiredTombstones(sql, 8)],

@@ -8,6 +8,7 @@
  * a run repeatable; what it cannot show is two transactions whose statements mix. Row locks and isolation are
  * PostgreSQL's work, and the tests with two replicas (lifecycle/replicas.test.ts) show them on the real thing.
  */
+import { Socket } from 'node:net';
 import { setImmediate as drained } from 'node:timers/promises';
 import pg from 'pg';
 import type { Sql } from '../../src/registry/db.ts';
@@ -54,33 +55,41 @@ export type Database = {
 
 /** Opens an empty database and brings its schema up to date. */
 export async function openDatabase(url: string): Promise<Database> {
-  const client = new pg.Client({ connectionString: url });
+  const socket = new Socket();
+  const client = new pg.Client({ connectionString: url, stream: () => socket, pipeline: true });
   await client.connect();
   await client.query(SETUP);
   let asked: Promise<unknown> | null = null;
+  /** What goes out together with the next statement. */
+  let ahead = '';
   let turn: Promise<unknown> = Promise.resolve();
   /** Statements are prepared once, by name; that halves their price. */
   const names = new Map<string, string>();
   let told = '';
   let run = { now: () => 0, living: new Set<number>() as ReadonlySet<number> };
 
+  /** One round trip: what is ahead is in the same packet, and nobody waits for its answer. */
   async function ask<Row extends pg.QueryResultRow>(query: string | pg.QueryConfig): Promise<Row[]> {
-    const answer = client.query<Row>(query);
-    asked = answer;
+    socket.cork();
+    const before = ahead === '' ? null : client.query(ahead);
+    ahead = '';
+    const both = Promise.all([client.query<Row>(query), before]);
+    socket.uncork();
+    asked = both;
     try {
-      return (await answer).rows;
+      return (await both)[0].rows;
     } finally {
       asked = null;
     }
   }
 
-  /** Time and life as the statements are to see them, where either has changed. */
-  function tidings(): string {
-    const now = new Date(EPOCH_MS + run.now()).toISOString();
-    const next = `SET sim.now = '${now}'; SET sim.living = '${[...run.living].join()}';`;
-    if (next === told) return '';
+  /** Has the next statement see time and life as they are, where either has changed. */
+  function announce(): void {
+    const next = `${run.now()} ${[...run.living].join()}`;
+    if (next === told) return;
     told = next;
-    return next;
+    const now = new Date(EPOCH_MS + run.now()).toISOString();
+    ahead = `SET sim.now = '${now}'; SET sim.living = '${[...run.living].join()}';`;
   }
 
   const sql: Sql = {
@@ -104,13 +113,13 @@ export async function openDatabase(url: string): Promise<Database> {
   const database: Database = {
     query: (text, values) =>
       inTurn(async () => {
-        const news = tidings();
-        if (news !== '') await ask(news);
+        announce();
         return await sql.query(text, values);
       }),
     tx: (work) =>
       inTurn(async () => {
-        await ask(`${tidings()} BEGIN`);
+        announce();
+        ahead += 'BEGIN';
         try {
           const result = await work(sql);
           await ask('COMMIT');

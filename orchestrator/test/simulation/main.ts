@@ -3,14 +3,11 @@
  * side in a few processes. A run whose rules were broken is told with the command that repeats it.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
-import { startEmbeddedPostgres } from '../../src/registry/embedded_postgres.ts';
 import { BUGS, type Bug, isBug } from './bugs.ts';
 import { openDatabase } from './database.ts';
+import { startPostgres } from './postgres.ts';
 import {
   addUp,
   describeTotals,
@@ -66,22 +63,13 @@ async function simulate(): Promise<number> {
     console.error(USAGE);
     return 2;
   }
-  const folder = await mkdtemp(join(tmpdir(), 'september-simulation-'));
-  // Nothing here outlives the run, so nothing needs to reach the disk. And nothing may tidy up at its own time: what
-  // it moves would be read in another order than when the seed is run again.
-  const unhurried = { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'off', jit: 'off' };
-  const settings = { ...unhurried, autovacuum: 'off', unix_socket_directories: folder };
-  const postgres = await startEmbeddedPostgres({ folder, settings });
+  const postgres = await startPostgres();
   try {
-    // A run is a few million short statements: over the socket each takes half the time that it takes over TCP.
-    const url = new URL(postgres.url);
-    url.hostname = encodeURIComponent(folder);
-    const totals = await all(url.href, { seed, seeds, ops, jobs: Math.min(jobs, seeds), bug });
+    const totals = await all(postgres.url, { seed, seeds, ops, jobs: Math.min(jobs, seeds), bug });
     console.log(describeTotals(totals));
     return totals.violations === 0 ? 0 : 1;
   } finally {
     await postgres.stop();
-    await rm(folder, { recursive: true, force: true });
   }
 }
 
