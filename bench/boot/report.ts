@@ -30,10 +30,10 @@ export async function writeBootReport(rounds: BootRound[], fleet: number): Promi
     const ratios = rounds.map((round) => round[system] / round.bare);
     return `| ${systems[system]} | ${spread(times, 0)} | ${spread(ratios, 1)} |`;
   });
-  const slowest = Math.max(...rounds.map(({ orchestrator }) => orchestrator));
-  const goal = `Goal: the orchestrator within ${GOAL_MS} ms, ${slowest <= GOAL_MS ? 'reached in every round' : '**not reached** in every round'}.`;
+  const reached = rounds.filter(({ orchestrator }) => orchestrator <= GOAL_MS).length;
+  const goal = `Goal: the orchestrator within ${GOAL_MS} ms; reached in ${reached} of ${rounds.length} rounds.`;
   await writeReport(
     'boot',
-    `${goal} ${rounds.length} rounds. ${machine()}\n\n| started | ms to the first answer | × bare |\n| --- | ---: | ---: |\n${rows.join('\n')}`,
+    `${goal} ${machine()}\n\n| started | ms to the first answer | × bare |\n| --- | ---: | ---: |\n${rows.join('\n')}`,
   );
 }

@@ -17,7 +17,7 @@ export async function writeReport(name: string, text: string): Promise<void> {
 
 /** A machine that is busy with other things shows in every figure; so how busy it was stands beside them. */
 export function machine(): string {
-  return `${availableParallelism()} cores, shared by all processes; load average at the end ${loadavg()[2]?.toFixed(1)} (15 minutes).`;
+  return `${availableParallelism()} cores, shared by all processes; load average at the end ${loadavg()[1]?.toFixed(1)} (5 minutes).`;
 }
 
 /** Median over the rounds, and the least and the most. */
