@@ -4,12 +4,14 @@ import { benchAdmit } from './admit.ts';
 import { benchAudit } from './audit.ts';
 import { benchBoot } from './boot.ts';
 import { benchRateLimit } from './rate_limit.ts';
+import { benchTurn } from './turn.ts';
 
 const BENCHMARKS: Record<string, (options: { quick: boolean }) => Promise<void>> = {
   admit: benchAdmit,
   audit: benchAudit,
   boot: benchBoot,
   rate_limit: benchRateLimit,
+  turn: benchTurn,
 };
 
 const { positionals, values } = parseArgs({
