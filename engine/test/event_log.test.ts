@@ -136,14 +136,19 @@ it('carries the events of an older brain over, to the byte, and goes on counting
   db.close();
 });
 
-it('keeps counting where an older brain has no event left', () => {
+it('keeps counting where an older brain has no event left, and knows that they were there', () => {
   const { db } = openDatabase();
   const older = join(folder, 'emptied');
   copyMigrations(older, 6);
   migrate(db, older, 0);
   db.exec(`INSERT INTO channel_state_snapshots (task_id, turn_id, type, timestamp, data) VALUES ('a', 'a', 'x', 1, '{}');
-    DELETE FROM channel_state_snapshots`);
+    DELETE FROM channel_state_snapshots;
+    INSERT INTO conversations (task_id, created_at, last_activity_at) VALUES ('a', 1, 1), ('b', 1, 1);
+    INSERT INTO turns (turn_id, task_id, status, agent, request, metadata, started_at, ended_at, first_event_id, last_event_id)
+    VALUES ('t', 'a', 'completed', '', '', '', 1, 9, 1, 1)`);
   migrate(db, migrations_dir, 0);
-  expect(openChannelState(db).lastId()).toBe(1);
+  const table = openChannelState(db);
+  expect(table.lastId()).toBe(1);
+  expect(['a', 'b', undefined].map((task_id) => table.pruned(task_id).id)).toEqual([1, 0, 1]);
   db.close();
 });

@@ -25,6 +25,10 @@ import { all, events, execute, rest, textOf, until } from './support/stream.ts';
 let brain: Brain;
 let server: Server;
 let pieces: AsyncGenerator<string>;
+/** How far the clock of the Engine is ahead, milliseconds. */
+let ahead = 0;
+const now = () => Date.now() + ahead;
+const REPLAY_TTL_MS = 1_000_000;
 const engine = {
   fetch: (path: string, init?: RequestInit) =>
     fetch(server.url + path, { ...init, headers: { 'X-Engine-Key': KEY, ...init?.headers } }),
@@ -56,8 +60,8 @@ beforeAll(async () => {
     epoch: undefined,
     key_hash: config.key.hash,
     key_overlap: { min_s: 0, max_s: 300 },
-    replay_ttl_ms: 1_000_000,
-    now: Date.now,
+    replay_ttl_ms: REPLAY_TTL_MS,
+    now,
     onError: () => {},
   });
   const catalog = loadCatalog(config.catalog_dir, {
@@ -81,10 +85,10 @@ beforeAll(async () => {
     guards: createGuards({ ...config, max_tokens: undefined, max_cost_usd: undefined }),
     tools: createToolRunner([], { log }),
     hitl_ttl_ms: 1_000_000,
-    now: Date.now,
+    now,
     newId: randomId,
     log,
-    limits: { ...config, max_tokens: 100, replay_ttl_ms: 1_000_000 },
+    limits: { ...config, max_tokens: 100, replay_ttl_ms: REPLAY_TTL_MS },
   });
   const app = createApp({
     brain,
@@ -92,7 +96,7 @@ beforeAll(async () => {
     coordinator,
     takeMedia: async () => [],
     log,
-    now: Date.now,
+    now,
     newId: randomId,
     uptime: () => 1,
     heartbeat_ms: 40,
@@ -170,5 +174,62 @@ describe('a client that takes nothing', () => {
     await closed;
     const replayed = await all(engine.fetch('/execute/replay?after=0&task_id=stuck'));
     expect(textOf(replayed).length).toBe(piece.length * count);
+  });
+});
+
+describe('what is no longer kept', () => {
+  const say = async (task_id: string, word: string) => {
+    pieces = (async function* () {
+      yield word;
+    })();
+    return all(execute(engine, { task_id, message: 'Say.' }));
+  };
+  const replay = (query: string, last?: number) =>
+    all(
+      engine.fetch(
+        `/execute/replay?${query}`,
+        last === undefined ? {} : { headers: { 'Last-Event-ID': String(last) } },
+      ),
+    );
+
+  it('is told as a gap to whoever asks for it, by id or by time, and never left out in silence', async () => {
+    const asked_at = now();
+    const first = await say('gap / one', 'Old.');
+    ahead += REPLAY_TTL_MS + 60_000;
+    const second = await say('gap / one', 'New.');
+    brain.events.prune();
+    const gone = first.at(-1)?.id ?? 0;
+    const told = (from: number) => ({
+      id: from - 1,
+      type: 'gap',
+      data: expect.objectContaining({
+        task_id: 'gap / one',
+        from,
+        to: gone,
+        pointer: 'GET /tasks/gap%20%2F%20one',
+      }),
+    });
+
+    const cursor = first[1]?.id ?? 0;
+    expect(await replay('task_id=gap / one', cursor)).toEqual([told(cursor + 1), ...second]);
+    const headers = { 'Last-Event-ID': String(cursor) };
+    const attached = execute(engine, { task_id: 'gap / one', message: 'Say.' }, { headers });
+    expect(await all(attached)).toEqual([told(cursor + 1), ...second]);
+    expect(await replay(`task_id=gap / one&after=${asked_at}`)).toEqual([told(gone), ...second]);
+    const [of_all, ...rest_of_all] = await replay('', cursor);
+    expect(of_all).toMatchObject({
+      type: 'gap',
+      data: { from: cursor + 1, to: gone, pointer: 'GET /tasks' },
+    });
+    expect(rest_of_all).toEqual(second);
+
+    // Who has the last of it, asks from a later time, or for what there is, misses nothing.
+    for (const nothing of [
+      replay('', gone),
+      replay('task_id=gap / one', gone),
+      replay('after=0&task_id=gap / one'),
+    ])
+      expect(await nothing).toEqual(second);
+    expect(await replay(`after=${Date.parse(String(first.at(-1)?.data.timestamp))}`)).toEqual(second);
   });
 });

@@ -1,11 +1,14 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { blob, integer } from './sqlite.ts';
+import { blob, integer, type Row, text, transaction } from './sqlite.ts';
 
 /** An event on its way in; the brain gives the id. `data` is its JSON, `timestamp` Unix milliseconds. */
 export type NewEvent = { task_id: string; turn_id: string; type: string; timestamp: number; data: string };
 
 /** Events as they go over the wire, and the id of the last one. */
 export type Stretch = { frames: Uint8Array; last_id: number };
+
+/** The newest event that is no longer kept, its id and its time (Unix milliseconds); zeros where none was pruned. */
+export type Pruned = { id: number; until: number };
 
 /** What a reader takes at once: enough to be quick, small enough that no reader holds much memory. */
 const READ_ROWS = 1_024;
@@ -41,10 +44,20 @@ export function openChannelState(db: DatabaseSync) {
   const firstAfter = db.prepare(`
     SELECT first_id, frames FROM channel_state_snapshots
     WHERE last_id = (SELECT min(last_id) FROM channel_state_snapshots WHERE last_timestamp > ?)`);
+  // Oldest first, so that what a task has left is always its newest.
   const prune = db.prepare(`
     DELETE FROM channel_state_snapshots WHERE last_id IN (
       SELECT e.last_id FROM channel_state_snapshots e JOIN turns t ON t.turn_id = e.turn_id
-      WHERE e.last_timestamp < ?1 AND t.ended_at < ?1 LIMIT ?2)`);
+      WHERE e.last_timestamp < ?1 AND t.ended_at < ?1 ORDER BY e.last_id LIMIT ?2)
+    RETURNING task_id, last_id, last_timestamp`);
+  const notePruned = db.prepare(`
+    UPDATE conversations SET pruned_event_id = max(pruned_event_id, ?2), pruned_until = max(pruned_until, ?3)
+    WHERE task_id = ?1`);
+  const prunedOf =
+    'SELECT coalesce(max(pruned_event_id), 0) AS id, coalesce(max(pruned_until), 0) AS until FROM conversations';
+  const prunedOfTask = db.prepare(`${prunedOf} WHERE task_id = ?`);
+  /** Of all tasks: every stream of all asks for it with each of its reads. */
+  let newest_pruned = toPruned(db.prepare(prunedOf).get());
 
   function lastId(): number {
     const row = last.get();
@@ -113,8 +126,20 @@ export function openChannelState(db: DatabaseSync) {
 
     /** Deletes one portion of events of turns that ended before `ended_before`. @returns whether there may be more. */
     prune(ended_before: number): boolean {
-      return prune.run(ended_before, PRUNE_ROWS).changes === PRUNE_ROWS;
+      return transaction(db, () => {
+        const rows = prune.all(ended_before, PRUNE_ROWS);
+        for (const row of rows) {
+          const [id, until] = [integer(row, 'last_id'), integer(row, 'last_timestamp')];
+          notePruned.run(text(row, 'task_id'), id, until);
+          newest_pruned = { id: Math.max(newest_pruned.id, id), until: Math.max(newest_pruned.until, until) };
+        }
+        return rows.length === PRUNE_ROWS;
+      });
     },
+
+    /** What is no longer kept, of one task or of all. */
+    pruned: (task_id?: string): Pruned =>
+      task_id === undefined ? newest_pruned : toPruned(prunedOfTask.get(task_id)),
   };
 }
 
@@ -145,4 +170,8 @@ function timestamps(frames: Uint8Array): number[] {
     .split('\n')
     .filter((line) => line.startsWith('data: '))
     .map((line) => Date.parse(JSON.parse(line.slice('data: '.length)).timestamp));
+}
+
+function toPruned(row: Row | undefined): Pruned {
+  return row === undefined ? { id: 0, until: 0 } : { id: integer(row, 'id'), until: integer(row, 'until') };
 }

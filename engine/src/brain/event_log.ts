@@ -160,6 +160,7 @@ export function openEventLog(
     commit,
     prune,
     cursorAfter: table.cursorAfter,
+    pruned: table.pruned,
 
     /** The next events with `after < id <= until` that may be shown, of one task or of all. */
     read: (after: number, until: number, task_id?: string) =>

@@ -30,6 +30,9 @@ export type ExecuteParts = {
   stalled_ms: number;
 };
 
+/** Where a stream begins: the last event the client has, and up to which id it need not be told what is gone. */
+type From = { cursor: number; gap_known?: number };
+
 const LastEventId = z
   .string()
   .regex(/^\d{1,15}$/, 'must be the id of an event')
@@ -63,7 +66,8 @@ const replay = createRoute({
   method: 'get',
   path: '/execute/replay',
   summary: 'Stream events again, as they were',
-  description: '`after` or the header `Last-Event-ID` is required; the header wins.',
+  description:
+    '`after` or the header `Last-Event-ID` is required; the header wins. Where events later than that are no longer kept, a `gap` comes first; `after=0` asks for what there is.',
   security: KEY,
   request: {
     query: z.object({
@@ -88,10 +92,11 @@ export function executeRoutes(app: OpenAPIHono<Bindings>, parts: ExecuteParts): 
 
   const open = (
     c: Context<Bindings>,
-    range: { cursor: number; end: () => number | null; task_id?: string; turn_id?: string },
+    range: From & { end: () => number | null; task_id?: string; turn_id?: string },
   ) => {
     presence.open_streams++;
     return eventStream({
+      gap_known: 0,
       task_id: undefined,
       turn_id: undefined,
       ...range,
@@ -117,14 +122,23 @@ export function executeRoutes(app: OpenAPIHono<Bindings>, parts: ExecuteParts): 
       turn_id: turn.turn_id,
     });
 
-  /** Everything of a task after `cursor`, to the end of the turn that is in flight now, or to what there is. */
-  const openTask = (c: Context<Bindings>, task_id: string, cursor: number, follow: boolean) => {
+  /** Where a stream begins that is asked for by time. Who asks for what there is, 0, misses nothing. */
+  const since = (after: number, task_id: string | undefined): From => {
+    const pruned = brain.events.pruned(task_id);
+    if (after === 0) return { cursor: 0, gap_known: pruned.id };
+    const cursor = brain.events.cursorAfter(after);
+    // Nothing that is kept lies between the two, so this adds the gap and no event.
+    return { cursor: pruned.until > after ? Math.min(cursor, pruned.id - 1) : cursor };
+  };
+
+  /** Everything of a task from there on, to the end of the turn that is in flight now, or to what there is. */
+  const openTask = (c: Context<Bindings>, task_id: string, from: From, follow: boolean) => {
     if (!brain.conversations.exists(task_id))
       throw new EngineError('TASK_NOT_FOUND', 'There is no such task.');
     const turn = follow ? coordinator.inFlight(task_id) : undefined;
     const newest = brain.events.lastId();
     return open(c, {
-      cursor,
+      ...from,
       end: turn === undefined ? () => newest : () => turn.last_event_id,
       task_id,
       turn_id: turn?.turn_id,
@@ -135,7 +149,7 @@ export function executeRoutes(app: OpenAPIHono<Bindings>, parts: ExecuteParts): 
     const asked = c.req.valid('json');
     const headers = c.req.valid('header');
     const last_event_id = headers['last-event-id'];
-    if (last_event_id !== undefined) return openTask(c, asked.task_id, last_event_id, true);
+    if (last_event_id !== undefined) return openTask(c, asked.task_id, { cursor: last_event_id }, true);
 
     const request = { ...asked, media: await parts.takeMedia(asked) };
     const key = headers['idempotency-key'];
@@ -151,10 +165,10 @@ export function executeRoutes(app: OpenAPIHono<Bindings>, parts: ExecuteParts): 
         issues: [{ path: 'query.after', message: 'required, unless Last-Event-ID is sent' }],
       });
     }
-    const cursor = last_event_id ?? brain.events.cursorAfter(after ?? 0);
-    if (task_id !== undefined) return openTask(c, task_id, cursor, follow === 'true');
+    const from = last_event_id === undefined ? since(after ?? 0, task_id) : { cursor: last_event_id };
+    if (task_id !== undefined) return openTask(c, task_id, from, follow === 'true');
     const newest = brain.events.lastId();
     const all = () => (coordinator.count() > 0 ? null : brain.events.lastId());
-    return open(c, { cursor, end: follow === 'true' ? all : () => newest });
+    return open(c, { ...from, end: follow === 'true' ? all : () => newest });
   });
 }

@@ -7,12 +7,14 @@ import type { EventLog } from '../brain/event_log.ts';
  * A stream is a cursor: it reads a batch after the last event it sent, hands it over, and reads again only
  * when the socket has taken it. So a slow client holds one batch in memory and nothing else, and the turn
  * never waits for it. One that takes nothing at all for too long is cut; it has lost nothing, as it can come
- * back with `Last-Event-ID`.
+ * back with `Last-Event-ID`. What is no longer kept by then is told as a `gap`, never left out in silence.
  */
 export type StreamOptions = {
   events: EventLog;
   /** Id of the last event the client has. */
   cursor: number;
+  /** What is no longer kept up to this id the client has not asked for. */
+  gap_known: number;
   /** Undefined: of all tasks. */
   task_id: string | undefined;
   turn_id: string | undefined;
@@ -41,7 +43,7 @@ export function eventStream(options: StreamOptions): Response {
   const { events, task_id } = options;
   const encoder = new TextEncoder();
   const gone = new AbortController();
-  let cursor = options.cursor;
+  let { cursor, gap_known } = options;
   let stall: NodeJS.Timeout | undefined;
 
   const close = () => {
@@ -55,6 +57,11 @@ export function eventStream(options: StreamOptions): Response {
   const next = async (): Promise<Uint8Array | undefined> => {
     while (!gone.signal.aborted) {
       const end = options.end();
+      const pruned = events.pruned(task_id).id;
+      if (pruned > Math.max(cursor, gap_known)) {
+        gap_known = pruned;
+        return gap(cursor + 1, pruned);
+      }
       const stretch = events.read(cursor, end ?? Number.MAX_SAFE_INTEGER, task_id);
       if (stretch !== undefined) {
         cursor = stretch.last_id;
@@ -62,24 +69,33 @@ export function eventStream(options: StreamOptions): Response {
       }
       if (end !== null) return undefined;
       const woken = await events.changed(task_id, options.heartbeat_ms, gone.signal);
-      if (!woken && !gone.signal.aborted) return heartbeat();
+      if (!woken && !gone.signal.aborted) return aside('heartbeat');
     }
     return undefined;
   };
 
-  const heartbeat = () =>
+  /** An event of the stream and not of the turn: it has no id of its own and is not kept. */
+  const aside = (type: string, fields: object = {}) =>
     encoder.encode(
       frame(
         cursor,
-        'heartbeat',
+        type,
         JSON.stringify({
-          type: 'heartbeat',
+          type,
           task_id: task_id ?? null,
           turn_id: options.turn_id ?? null,
           timestamp: new Date(options.now()).toISOString(),
+          ...fields,
         }),
       ),
     );
+
+  const gap = (from: number, to: number) =>
+    aside('gap', {
+      from,
+      to,
+      pointer: task_id === undefined ? 'GET /tasks' : `GET /tasks/${encodeURIComponent(task_id)}`,
+    });
 
   const body = new ReadableStream<Uint8Array>(
     {

@@ -171,6 +171,23 @@ export const Heartbeat = z
   })
   .meta({ id: 'Heartbeat', description: 'After silence. Its id is that of the last event sent.' });
 
+/** Not buffered. Without it a client that was away for too long would take what is left for all there was. */
+export const Gap = z
+  .object({
+    type: z.literal('gap'),
+    timestamp: z.iso.datetime(),
+    task_id: z.string().nullable(),
+    turn_id: z.string().nullable(),
+    from: z.int().positive(),
+    to: z.int().positive(),
+    pointer: z.string().meta({ description: 'Where the outcome is.', example: 'GET /tasks/task-001' }),
+  })
+  .meta({
+    id: 'Gap',
+    description:
+      'Events that the client asked for, with ids between `from` and `to`, are no longer kept. Its id is that of the last event the client has.',
+  });
+
 const TurnEvent = z.union([
   ThreadStarted,
   ThreadCompleted,
@@ -191,7 +208,7 @@ const TurnEvent = z.union([
 type TurnEvent = z.infer<typeof TurnEvent>;
 
 /** Everything that can come over the wire. */
-export const StreamedEvent = z.union([...TurnEvent.options, Heartbeat]).meta({ id: 'StreamedEvent' });
+export const StreamedEvent = z.union([...TurnEvent.options, Heartbeat, Gap]).meta({ id: 'StreamedEvent' });
 
 type WithoutCommon<Event> = Event extends unknown ? Omit<Event, keyof typeof common> : never;
 
