@@ -33,12 +33,15 @@ describe('/openapi.json', () => {
       Object.keys(methods as object).map((method): [string, string] => [method.toUpperCase(), path]),
     );
     expect(routes.map((route) => route.join(' ')).sort()).toEqual([
+      'DELETE /tasks/{task_id}',
       'GET /activity',
       'GET /docs',
       'GET /execute/replay',
       'GET /health',
       'GET /hitl/pending',
       'GET /openapi.json',
+      'GET /tasks',
+      'GET /tasks/{task_id}',
       'POST /admin/rotate-key',
       'POST /execute',
       'POST /hitl/respond',

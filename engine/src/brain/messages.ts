@@ -27,6 +27,16 @@ export type StoredMessage = Message & {
   usage: CountedUsage | null;
 };
 
+/** A message of a turn's own thread as it is shown, without its tail. */
+export type ListedMessage = Message & {
+  message_id: string;
+  turn_id: string;
+  /** Unix milliseconds. */
+  created_at: number;
+  /** No longer part of the conversation: an edit or a retry went back behind it. */
+  superseded: boolean;
+};
+
 export type Messages = ReturnType<typeof openMessages>;
 
 /** The history of each task: append-only, read back exactly as written (E14). */
@@ -41,6 +51,9 @@ export function openMessages(db: DatabaseSync) {
   const last = db.prepare(`
     SELECT ${columns} FROM messages
      WHERE task_id = ? AND thread_id = ? AND superseded = 0 ORDER BY position DESC LIMIT 1`);
+  const ofTask = db.prepare(`
+    SELECT message_id, turn_id, role, content, created_at, superseded FROM messages
+     WHERE task_id = ? AND thread_id = '' ORDER BY position`);
 
   const at = db.prepare(`SELECT ${columns} FROM messages WHERE position = ? AND superseded = 0`);
   const newest = db.prepare('SELECT coalesce(max(position), 0) AS position FROM messages WHERE turn_id = ?');
@@ -67,6 +80,9 @@ export function openMessages(db: DatabaseSync) {
     /** The live one at this position, if there is one. */
     at: (position: number): StoredMessage[] => at.all(position).map(toMessage),
 
+    /** The whole conversation, oldest first. */
+    ofTask: (task_id: string): ListedMessage[] => ofTask.all(task_id).map(toListed),
+
     /** Position of the newest message of a turn, in any of its threads; 0 when it has none. */
     newest(turn_id: string): number {
       const row = newest.get(turn_id);
@@ -80,13 +96,24 @@ export function openMessages(db: DatabaseSync) {
   };
 }
 
+function toListed(row: Row): ListedMessage {
+  return {
+    role: toRole(row),
+    content: JSON.parse(text(row, 'content')),
+    message_id: text(row, 'message_id'),
+    turn_id: text(row, 'turn_id'),
+    created_at: integer(row, 'created_at'),
+    superseded: integer(row, 'superseded') === 1,
+  };
+}
+
 function toMessage(row: Row): StoredMessage {
   // Written by `append` above and by nothing else, so the shapes are known.
   const content: ContentBlock[] = JSON.parse(text(row, 'content'));
   const tail: ContentBlock[] = JSON.parse(textOrNull(row, 'tail') ?? '[]');
   const usage: CountedUsage | null = JSON.parse(textOrNull(row, 'usage') ?? 'null');
   return {
-    role: text(row, 'role') === 'assistant' ? 'assistant' : 'user',
+    role: toRole(row),
     content,
     tail,
     usage,
@@ -95,3 +122,5 @@ function toMessage(row: Row): StoredMessage {
     position: integer(row, 'position'),
   };
 }
+
+const toRole = (row: Row) => (text(row, 'role') === 'assistant' ? 'assistant' : 'user');

@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Usage } from '../types.ts';
-import { integer, integerOrNull, type Row, real, text } from './sqlite.ts';
+import { integer, integerOrNull, type Row, real, text, textOrNull } from './sqlite.ts';
 
 export type NewTurn = {
   turn_id: string;
@@ -23,6 +23,22 @@ export type TurnRow = {
   first_event_id: number;
   /** Null while the turn runs. */
   last_event_id: number | null;
+};
+
+/** A turn as it is shown. Times are Unix milliseconds. */
+export type ListedTurn = {
+  turn_id: string;
+  /** `waiting`: for a person. */
+  status: 'running' | 'waiting' | 'completed' | 'errored';
+  agent: string;
+  started_at: number;
+  /** Null while it runs. */
+  ended_at: number | null;
+  usage: Usage;
+  /** JSON. */
+  metadata: string;
+  /** Body of the error as JSON, null unless it is errored. */
+  error: string | null;
 };
 
 export type Turns = ReturnType<typeof openTurns>;
@@ -53,6 +69,10 @@ export function openTurns(db: DatabaseSync) {
     SELECT ${columns} FROM turns
     WHERE task_id = ? AND idempotency_key = ? AND (ended_at IS NULL OR ended_at >= ?)
     ORDER BY first_event_id DESC LIMIT 1`);
+  const ofTask = db.prepare(`
+    SELECT turn_id, status, agent, started_at, ended_at, input_tokens, output_tokens, cache_hit_tokens, metadata, error,
+           EXISTS (SELECT 1 FROM hitl_requests h WHERE h.turn_id = t.turn_id AND state = 'waiting') AS waiting
+      FROM turns t WHERE task_id = ? ORDER BY first_event_id`);
 
   return {
     insert(turn: NewTurn): void {
@@ -105,6 +125,9 @@ export function openTurns(db: DatabaseSync) {
     /** Those that have not ended, of one task or all: running, waiting for a person, or cut by a kill. */
     inFlight: (task_id?: string): TurnRow[] => running.all(task_id ?? null).map(toTurn),
 
+    /** All turns of a task, oldest first. */
+    ofTask: (task_id: string): ListedTurn[] => ofTask.all(task_id).map(toListed),
+
     /** The newest turn of the task with this key that runs, or ended at or after `ended_after`. */
     byIdempotencyKey(task_id: string, key: string, ended_after: number): TurnRow | undefined {
       const row = byKey.get(task_id, key, ended_after);
@@ -122,4 +145,26 @@ function toTurn(row: Row): TurnRow {
     first_event_id: integer(row, 'first_event_id'),
     last_event_id: integerOrNull(row, 'last_event_id'),
   };
+}
+
+function toListed(row: Row): ListedTurn {
+  return {
+    turn_id: text(row, 'turn_id'),
+    status: integer(row, 'waiting') === 1 ? 'waiting' : toStatus(text(row, 'status')),
+    agent: text(row, 'agent'),
+    started_at: integer(row, 'started_at'),
+    ended_at: integerOrNull(row, 'ended_at'),
+    usage: {
+      input_tokens: integer(row, 'input_tokens'),
+      output_tokens: integer(row, 'output_tokens'),
+      cache_hit_tokens: integer(row, 'cache_hit_tokens'),
+    },
+    metadata: text(row, 'metadata'),
+    error: textOrNull(row, 'error'),
+  };
+}
+
+function toStatus(status: string): 'running' | 'completed' | 'errored' {
+  if (status === 'running' || status === 'completed' || status === 'errored') return status;
+  throw new TypeError(`A turn is ${status}`);
 }

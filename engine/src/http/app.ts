@@ -17,7 +17,7 @@ import { type ExecuteParts, executeRoutes } from './execute.ts';
 import { healthRoute } from './health.ts';
 import { hitlRoutes } from './hitl.ts';
 import { OPEN_PATHS } from './security.ts';
-import { cancelRoute } from './tasks.ts';
+import { taskRoutes } from './tasks.ts';
 
 /** Every silence this long is broken by a heartbeat, so that proxies and clients know the stream lives. */
 const HEARTBEAT_MS = 15_000;
@@ -66,7 +66,7 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
   app.use(
     cors({
       origin: '*',
-      allowMethods: ['GET', 'POST'],
+      allowMethods: ['GET', 'POST', 'DELETE'],
       allowHeaders: ['Content-Type', 'X-Engine-Key', 'Last-Event-ID', 'Idempotency-Key'],
       exposeHeaders: ['X-Request-Id', 'Retry-After'],
     }),
@@ -93,7 +93,7 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
     stalled_ms: parts.stalled_ms ?? STALLED_MS,
   });
   hitlRoutes(app, { brain, coordinator });
-  cancelRoute(app, { brain, coordinator });
+  taskRoutes(app, { brain, coordinator });
   rotateKeyRoute(app, { keys: brain.keys, log });
   docsRoutes(app);
   return app;
