@@ -92,8 +92,9 @@ export function turnRecord(
   const { events, messages, compactions, turns, model_calls, tool_calls, hitl } = brain;
 
   const end = (last_event_id: number, error: string | null) => {
-    turns.end(turn_id, { error, ended_at: now(), last_event_id });
-    brain.conversations.touch(task_id, now());
+    const ended_at = now();
+    turns.end(turn_id, { error, ended_at, last_event_id });
+    brain.conversations.touch(task_id, ended_at);
   };
 
   /** One step of the turn, with the time it has taken so far. */
