@@ -113,6 +113,14 @@ export const Variables = z.object({
     .describe(
       'Guard: tokens per turn, input and output of all its model calls; a call that could exceed it is not made (E16).',
     ),
+  TURN_MAX_COST_USD: z
+    .string()
+    .regex(/^\d{1,6}(\.\d{1,6})?$/, 'must be an amount such as 0.50')
+    .transform(Number)
+    .optional()
+    .describe(
+      'Guard: dollars per turn by the prices of the catalog; a call that could exceed it is not made, nor one whose price is not known.',
+    ),
   REACTIVE_COMPACT_ENABLED: flag(true).describe(
     'Condense older messages when a conversation outgrows the model’s context. Off: CONTEXT_OVERFLOW. Leave on.',
   ),
@@ -170,6 +178,7 @@ export type Config = {
   turn_timeout_s: number;
   /** Undefined: no limit. */
   turn_max_tokens: number | undefined;
+  turn_max_cost_usd: number | undefined;
   /** Whether conversations are condensed. */
   compact: boolean;
   tool_concurrency: number;
@@ -266,6 +275,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     max_iterations: values.AGENT_MAX_ITERATIONS,
     turn_timeout_s: values.TURN_TIMEOUT_S,
     turn_max_tokens: values.TURN_MAX_TOKENS,
+    turn_max_cost_usd: values.TURN_MAX_COST_USD,
     compact: values.REACTIVE_COMPACT_ENABLED,
     tool_concurrency: values.CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY,
     replay_ttl_s: values.CHANNEL_STATE_TTL_ACTIVE,

@@ -95,7 +95,11 @@ async function start(): Promise<void> {
     log: log.named('herald'),
   });
   const { max_tokens, light_model } = config.model;
-  const guards = createGuards({ ...config, max_tokens: config.turn_max_tokens, max_cost_usd: undefined });
+  const guards = createGuards({
+    ...config,
+    max_tokens: config.turn_max_tokens,
+    max_cost_usd: config.turn_max_cost_usd,
+  });
   const ask = createLightCall({
     herald,
     guards,

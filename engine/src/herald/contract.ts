@@ -60,6 +60,11 @@ export type Herald = {
   /** The model that answers where `model` is asked for; the main one without a wish (E18), or without its key. */
   resolve(model: string | undefined): Route;
   info(model: string): ModelInfo;
+  /**
+   * The most a call can cost, USD, whoever answers it in the end (`FALLBACK_MODEL`); null where a price is not
+   * known. What budgets are held by.
+   */
+  maxCost(model: string, input_tokens: number, max_output_tokens: number): number | null;
   /** What was used and what is left, by provider and model. Tells; never holds a call back. */
   quota(): Quota[];
   /** Word for `/health`: how the last real call went; `demo` for the offline model. Never calls the provider. */

@@ -2,6 +2,7 @@ import type { ModelTable } from '../catalog/models.ts';
 import type { Log } from '../observe/log.ts';
 import type { ProviderName, StreamEvent } from '../types.ts';
 import { type Herald, HeraldError, type ModelRequest } from './contract.ts';
+import { mostItCosts } from './cost.ts';
 import { createDemo } from './demo.ts';
 import { withFallback } from './fallback.ts';
 import { createMediaRecovery } from './media_recovery.ts';
@@ -123,6 +124,11 @@ export function createHerald(options: HeraldOptions): Herald {
     complete,
     resolve,
     info,
+    maxCost(model, input_tokens, max_output_tokens) {
+      const models = [model, ...(options.fallback_model === undefined ? [] : [options.fallback_model])];
+      const costs = models.map((id) => mostItCosts(info(id).prices, input_tokens, max_output_tokens));
+      return costs.reduce((most, cost) => (most === null || cost === null ? null : Math.max(most, cost)));
+    },
     quota: quotas.list,
     state: () => (main.provider === 'demo' ? 'demo' : state),
   };

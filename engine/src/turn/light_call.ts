@@ -5,7 +5,7 @@ import type { Guards, Spent } from './guards.ts';
 import { callModel } from './model_call.ts';
 
 export type LightCallParts = {
-  herald: Pick<Herald, 'complete'>;
+  herald: Pick<Herald, 'complete' | 'maxCost'>;
   guards: Guards;
   /** What a turn has spent. */
   spent(turn_id: string): Spent;
@@ -22,7 +22,8 @@ export type LightCallParts = {
 export function createLightCall(parts: LightCallParts): ContextParts['ask'] {
   const { herald, guards, spent, model, max_tokens, log } = parts;
   return async ({ task_id, turn_id, record }, { system, text, input_tokens, position }, signal) => {
-    guards.beforeCall({ input_tokens, max_output_tokens: max_tokens, max_cost_usd: null }, spent(turn_id));
+    const max_cost_usd = herald.maxCost(model, input_tokens, max_tokens);
+    guards.beforeCall({ input_tokens, max_output_tokens: max_tokens, max_cost_usd }, spent(turn_id));
     const messages: ModelRequest['messages'] = [{ role: 'user', content: [{ type: 'text', text }] }];
     const request = { model, system, messages, tools: [], max_tokens, thinking: false, signal };
     const unseen = {

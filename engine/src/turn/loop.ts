@@ -24,7 +24,7 @@ import { runTools, type ToolStep } from './tool_step.ts';
 export type Turn = {
   brain: Brain;
   catalog: Catalog;
-  herald: Pick<Herald, 'complete' | 'model'>;
+  herald: Pick<Herald, 'complete' | 'model' | 'maxCost'>;
   contexts: Contexts;
   guards: Guards;
   tools: ToolRunner;
@@ -96,7 +96,11 @@ async function askOnce(turn: Turn, thread: ContextThread, position: number) {
   const { estimated_tokens, ...context } = await contexts.assemble(thread, signal);
   const max_output_tokens = limits.max_tokens + (thinking ? THINKING_TOKENS : 0);
   guards.beforeCall(
-    { input_tokens: estimated_tokens, max_output_tokens, max_cost_usd: null },
+    {
+      input_tokens: estimated_tokens,
+      max_output_tokens,
+      max_cost_usd: herald.maxCost(model, estimated_tokens, max_output_tokens),
+    },
     turn.record.spent(),
   );
   return await callModel({

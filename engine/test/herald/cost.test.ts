@@ -1,6 +1,7 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { findModel } from '../../src/catalog/models.ts';
-import { costOf } from '../../src/herald/cost.ts';
+import { costOf, mostItCosts } from '../../src/herald/cost.ts';
 import { MODELS } from './support.ts';
 
 /** In millionths of a dollar, so that figures stay whole. */
@@ -33,6 +34,32 @@ describe('what a call costs', () => {
       expect(cost(model, input, output, hit, write)).toBe(Math.round(expected));
     },
   );
+
+  it('is never more than the most it can cost', () => {
+    const count = fc.nat(400_000);
+    const model = fc.constantFrom(...MODELS.models.flatMap((row) => (row.prices === null ? [] : row.models)));
+    fc.assert(
+      fc.property(
+        model,
+        count,
+        count,
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (id, input, output, share) => {
+          const { prices } = findModel(MODELS, id);
+          const hit = Math.floor(input * share);
+          const tokens = { input_tokens: input, output_tokens: output };
+          for (const cache of [
+            { cache_hit_tokens: hit, cache_write_tokens: 0 },
+            { cache_hit_tokens: 0, cache_write_tokens: hit },
+            { cache_hit_tokens: hit, cache_write_tokens: input - hit },
+          ]) {
+            const most = mostItCosts(prices, input, output) ?? expect.fail('no price');
+            expect(costOf(prices, { ...tokens, ...cache })).toBeLessThanOrEqual(most + 1e-9);
+          }
+        },
+      ),
+    );
+  });
 
   it('is not known where the price is not', () => {
     expect(cost('llama3', 1000, 1000)).toBeNull();

@@ -173,6 +173,21 @@ describe('what a call cost', () => {
     );
   });
 
+  it('at most as much as the dearest model that may answer', () => {
+    const keys = { openai: 'o', anthropic: 'a' };
+    const most = (fallback_model?: string) =>
+      direct({ api_keys: keys, ...(fallback_model !== undefined && { fallback_model }) }).herald.maxCost(
+        'gpt-4o',
+        1_000_000,
+        100_000,
+      );
+    expect(most()).toBeCloseTo(2.5 + 1, 9);
+    expect(most('gpt-4o-mini')).toBeCloseTo(2.5 + 1, 9);
+    // All of its input put into the cache.
+    expect(most('claude-opus-4-5')).toBeCloseTo(6.25 + 2.5, 9);
+    expect(most('ours-7b')).toBeNull();
+  });
+
   it('null for a model without a price', async () => {
     const { herald } = heraldOn(server, CHAT, { model: 'ours-7b' });
     server.script(ANSWER);
