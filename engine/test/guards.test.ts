@@ -5,7 +5,7 @@ import { EngineError } from '../src/errors.ts';
 import { createGuards, type GuardLimits, type NextCall, type Spent } from '../src/turn/guards.ts';
 import type { ToolUseBlock } from '../src/types.ts';
 import { type Engine, startEngine, temporaryFolder } from './support/engine.ts';
-import { outline, textOf, turn } from './support/stream.ts';
+import { all, events, execute, outline, textOf, turn, until } from './support/stream.ts';
 
 const NO_LIMITS: GuardLimits = {
   max_iterations: 1000,
@@ -147,4 +147,27 @@ describe('in a turn', () => {
     });
     expect(model.requests).toHaveLength(before + 1);
   });
+});
+
+it('money: what a turn has spent counts after a kill, and the call that could exceed the budget is not made', async () => {
+  const folder = temporaryFolder();
+  const model = await startModelServer();
+  const settings = { LLM_PROVIDER: 'anthropic', LLM_MODEL: 'claude-sonnet-4-5', MAX_TOKENS: '1000' };
+  const start = (extra: Record<string, string>) =>
+    startEngine(folder, { ...settings, LLM_BASE_URL: `${model.url}/v1`, ...extra });
+  const first = await start({});
+  model.script(
+    { steps: [{ tool: 'list_files', input: {} }], usage: { input_tokens: 100_000, output_tokens: 400 } },
+    { steps: [{ text: 'Now' }, { until: new Promise(() => {}) }] },
+  );
+  const stream = events(await execute(first, { task_id: 'money', message: 'Work.' }));
+  await until(stream, (event) => event.type === 'text_delta');
+  await first.stop('SIGKILL');
+
+  const second = await start({ TURN_MAX_COST_USD: '0.30' });
+  const replayed = await all(second.fetch('/execute/replay?after=0&task_id=money&follow=true'));
+  expect(replayed.at(-1)?.data).toMatchObject({ error: 'TURN_COST_LIMIT', details: { limit: 0.3 } });
+  expect(model.requests).toHaveLength(2);
+  await second.stop();
+  await model.close();
 });

@@ -58,6 +58,8 @@ export type ModelServer = {
   url: string;
   /** Appends replies to the queue. A call that finds it empty gets HTTP 500 that says so. */
   script(...replies: Reply[]): void;
+  /** Instead of that 500: what a call gets that finds the queue empty, by what it asks. */
+  answer(respond: (request: ReceivedRequest) => Reply): void;
   /** Every call received so far, oldest first; a call that was refused as malformed is there too. */
   requests: ReceivedRequest[];
   close(): Promise<void>;

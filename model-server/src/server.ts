@@ -20,6 +20,7 @@ const WIRES: Wire[] = [anthropic, openaiChat, openaiResponses, gemini];
 /** Starts the server on a free loopback port. Keys are recorded, never checked. */
 export async function startModelServer(): Promise<ModelServer> {
   const queue: Reply[] = [];
+  let respond: ((request: ReceivedRequest) => Reply) | undefined;
   const requests: ReceivedRequest[] = [];
   let calls = 0;
   /** Unique over all answers, as a conversation puts many of them together. */
@@ -37,11 +38,12 @@ export async function startModelServer(): Promise<ModelServer> {
     const left = once(response, 'close').then(() => (response.writableFinished ? 'complete' : 'client_left'));
     const { promise: cut, resolve: wasCut } = Promise.withResolvers<'cut'>();
     const ended = Promise.race([cut, left]);
-    requests.push({ wire: wire.name, path, headers: flatHeaders(incoming), body, ended });
+    const request = { wire: wire.name, path, headers: flatHeaders(incoming), body, ended };
+    requests.push(request);
 
     const refused = wire.refusal(body, incoming.headers, path);
     if (refused !== undefined) return sendError(response, wire, { status: 400, message: refused });
-    const reply = queue.shift();
+    const reply = queue.shift() ?? respond?.(request);
     if (reply === undefined) {
       return sendError(response, wire, { status: 500, message: 'The script has no reply left.' });
     }
@@ -61,6 +63,9 @@ export async function startModelServer(): Promise<ModelServer> {
   return {
     url: `http://127.0.0.1:${port}`,
     script: (...replies) => void queue.push(...replies),
+    answer(by) {
+      respond = by;
+    },
     requests,
     async close() {
       server.closeAllConnections();
