@@ -124,6 +124,9 @@ export const Variables = z.object({
   REACTIVE_COMPACT_ENABLED: flag(true).describe(
     'Condense older messages when a conversation outgrows the model’s context. Off: CONTEXT_OVERFLOW. Leave on.',
   ),
+  CACHE_HIT_MONITOR_ENABLED: flag(true).describe(
+    'Flag: an alert when little of what is sent is found in the provider’s cache.',
+  ),
   CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY: integer(1, 100)
     .prefault('10')
     .describe('Tools at once inside one turn.'),
@@ -179,6 +182,7 @@ export type Config = {
   /** Undefined: no limit. */
   turn_max_tokens: number | undefined;
   turn_max_cost_usd: number | undefined;
+  cache_monitor: boolean;
   /** Whether conversations are condensed. */
   compact: boolean;
   tool_concurrency: number;
@@ -276,6 +280,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     turn_timeout_s: values.TURN_TIMEOUT_S,
     turn_max_tokens: values.TURN_MAX_TOKENS,
     turn_max_cost_usd: values.TURN_MAX_COST_USD,
+    cache_monitor: values.CACHE_HIT_MONITOR_ENABLED,
     compact: values.REACTIVE_COMPACT_ENABLED,
     tool_concurrency: values.CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY,
     replay_ttl_s: values.CHANNEL_STATE_TTL_ACTIVE,

@@ -84,6 +84,7 @@ async function start(): Promise<void> {
 
   const { createHerald } = await import('./herald/index.ts');
   const { randomId: newId } = await import('./ids.ts');
+  const { createCacheMonitor } = await import('./turn/cache_monitor.ts');
   const { createContexts } = await import('./turn/context.ts');
   const { createGuards } = await import('./turn/guards.ts');
   const { createLightCall } = await import('./turn/light_call.ts');
@@ -124,6 +125,8 @@ async function start(): Promise<void> {
     herald,
     contexts,
     guards,
+    // The demo model has no cache to find anything in.
+    cache_monitor: config.cache_monitor && herald.provider !== 'demo' ? createCacheMonitor() : undefined,
     tools,
     now,
     newId,

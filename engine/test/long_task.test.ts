@@ -99,6 +99,11 @@ it(`goes on for ${TURNS} turns; what binds stays, and so does the prefix`, async
   expect(compactions.length).toBeGreaterThan(0);
 
   const main = model.requests.filter((request) => request.body.model === 'small');
+  // This provider has no cache, and the Engine notices.
+  const alerts = received.filter((event) => event.type === 'cache_hit_ratio_alert');
+  expect(alerts).toHaveLength(Math.floor(main.length / 50));
+  expect(alerts[0]?.data).toMatchObject({ ratio: 0, threshold: 0.6 });
+
   const last = JSON.stringify(messagesOf(main[main.length - 1] as ReceivedRequest));
   for (let index = 0; index < TURNS; index += 10)
     expect(last).toContain(JSON.stringify(rule(index)).slice(1, -1));

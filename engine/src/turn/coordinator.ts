@@ -7,6 +7,7 @@ import { EngineError } from '../errors.ts';
 import type { Herald } from '../herald/contract.ts';
 import { errorFields, type Log } from '../observe/log.ts';
 import { createSlots, type ToolRunner } from '../tools/runner.ts';
+import type { CacheMonitor } from './cache_monitor.ts';
 import type { Contexts } from './context.ts';
 import { startDeadline } from './deadline.ts';
 import { turnFailure } from './failure.ts';
@@ -98,6 +99,8 @@ export type CoordinatorParts = RecordParts & {
   herald: Herald;
   contexts: Contexts;
   guards: Guards;
+  /** Absent: not watched. */
+  cache_monitor?: CacheMonitor | undefined;
   tools: ToolRunner;
   log: Log;
   limits: {
@@ -255,6 +258,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
         herald,
         contexts: parts.contexts,
         guards: parts.guards,
+        cache_monitor: parts.cache_monitor,
         tools: parts.tools,
         record,
         task_id: slot.task_id,

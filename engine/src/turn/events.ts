@@ -118,6 +118,18 @@ export const UsageEvent = z
   })
   .meta({ id: 'Usage', description: 'After each model call; cache_hit_tokens is a part of input_tokens.' });
 
+export const CacheHitRatioAlert = z
+  .object({
+    type: z.literal('cache_hit_ratio_alert'),
+    ...common,
+    ratio: z.number().min(0).max(1),
+    threshold: z.number(),
+  })
+  .meta({
+    id: 'CacheHitRatioAlert',
+    description: 'Less than the threshold of what the last calls sent was in the provider’s cache.',
+  });
+
 export const CompactionEvent = z
   .object({
     type: z.literal('compaction_event'),
@@ -201,6 +213,7 @@ const TurnEvent = z.union([
   ToolResult,
   UsageEvent,
   CompactionEvent,
+  CacheHitRatioAlert,
   HitlRequest,
   HitlResolved,
   TaskLifecycle,

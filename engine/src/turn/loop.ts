@@ -6,6 +6,7 @@ import { type Herald, HeraldError, THINKING_TOKENS } from '../herald/contract.ts
 import { type ToolOutcome, WaitingForPerson } from '../tools/contract.ts';
 import type { ToolRunner } from '../tools/runner.ts';
 import type { ToolUseBlock } from '../types.ts';
+import type { CacheMonitor } from './cache_monitor.ts';
 import type { Contexts, Thread as ContextThread } from './context.ts';
 import { type Guards, REPEAT_WARNING, repeatedCall } from './guards.ts';
 import { toolCalls } from './history.ts';
@@ -27,6 +28,7 @@ export type Turn = {
   herald: Pick<Herald, 'complete' | 'model' | 'maxCost'>;
   contexts: Contexts;
   guards: Guards;
+  cache_monitor: CacheMonitor | undefined;
   tools: ToolRunner;
   record: TurnRecord;
   task_id: string;
@@ -87,6 +89,8 @@ async function askModel(turn: Turn, { agent, record }: Thread, position: number)
     await contexts.shrink(thread, signal);
     return askOnce(turn, thread, position);
   });
+  const alert = turn.cache_monitor?.note(answer.usage);
+  if (alert !== undefined) record.emit({ type: 'cache_hit_ratio_alert', ...alert });
   record.answer(call, answer);
 }
 
