@@ -40,7 +40,10 @@ async function read(data: Uint8Array, time_ms: number): Promise<string> {
     stderr: true,
     resourceLimits: { maxOldGenerationSizeMb: MEMORY_LIMIT_MB },
   });
-  const { promise: outcome, resolve, reject } = Promise.withResolvers<string[]>();
+  // What the reader has to say about the file is of no use, and could be endless.
+  worker.stdout.resume();
+  worker.stderr.resume();
+  const { promise: outcome, resolve, reject } = Promise.withResolvers<string>();
   worker.once('message', resolve);
   worker.once('error', () => reject(new UnreadablePdf('cannot be read: it is damaged, locked, or no PDF')));
   const timer = setTimeout(
@@ -48,16 +51,11 @@ async function read(data: Uint8Array, time_ms: number): Promise<string> {
     time_ms,
   );
   try {
-    return layOut(await outcome);
+    const text = await outcome;
+    if (text === '') throw new UnreadablePdf('has no text in it; send its pages as images');
+    return text;
   } finally {
     clearTimeout(timer);
     await worker.terminate();
   }
-}
-
-function layOut(pages: string[]): string {
-  if (pages.every((page) => page.trim() === '')) {
-    throw new UnreadablePdf('has no text in it; send its pages as images');
-  }
-  return pages.map((page, index) => `[page ${index + 1} of ${pages.length}]\n${page.trim()}`).join('\n\n');
 }
