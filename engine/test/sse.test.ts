@@ -65,7 +65,7 @@ beforeAll(async () => {
     onError: () => {},
   });
   const catalog = loadCatalog(config.catalog_dir, {
-    tools: ['ask_user', 'list_files', 'read_file', 'run_agent'],
+    tools: ['ask_user', 'list_files', 'read_file', 'run_agent', 'write_file'],
     default_agent: 'assistant',
   });
   const coordinator = createCoordinator({

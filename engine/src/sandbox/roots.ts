@@ -104,7 +104,7 @@ function isInside(folders: string[], path: string): boolean {
   return folders.some((root) => path === root || path.startsWith(root.endsWith(sep) ? root : root + sep));
 }
 
-function isVisible(roots: Roots, path: string): boolean {
+export function isVisible(roots: Roots, path: string): boolean {
   return isInside(roots.paths, path) && !isBrain(roots, path);
 }
 
@@ -114,7 +114,7 @@ function isBrain(roots: Roots, path: string): boolean {
   return /^($|-|\.lock)/.test(path.slice(roots.brain_path.length));
 }
 
-function outside(path: string): Refusal {
+export function outside(path: string): Refusal {
   return { error: 'permission_denied', output: `${path} is not inside the folders this agent may see.` };
 }
 

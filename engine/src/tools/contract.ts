@@ -45,7 +45,8 @@ export type Ask = { kind: 'permission' | 'question'; question: string };
 
 export type Tool = {
   definition: ToolDef;
-  effect: Effect;
+  /** Of a call with this input. */
+  effect(input: Record<string, unknown>): Effect;
   /** Longest time a call may take, milliseconds; null: as long as the turn may. Default: that of the runner. */
   time_limit_ms?: number | null;
   /** What a person is asked before the call runs. A `permission` that is not `yes` fails the call. */
@@ -64,18 +65,20 @@ export const PathInput = z
 
 /** Makes a tool from its schema and a `run` that gets input which has passed it. */
 export function defineTool<Schema extends z.ZodObject>(
-  tool: Pick<Tool, 'asks' | 'check' | 'effect' | 'time_limit_ms'> & {
+  tool: Pick<Tool, 'asks' | 'check' | 'time_limit_ms'> & {
     name: string;
     description: string;
+    effect: Effect | Tool['effect'];
     input: Schema;
     run(input: z.infer<Schema>, context: ToolContext): Promise<ToolOutcome>;
   },
 ): Tool {
-  const { name, description, input: schema, run, ...rest } = tool;
+  const { name, description, effect, input: schema, run, ...rest } = tool;
   const { $schema: _, ...input_schema } = z.toJSONSchema(schema, { io: 'input' });
   return {
     ...rest,
     definition: { name, description, input_schema },
+    effect: typeof effect === 'function' ? effect : () => effect,
     async run(input, context) {
       const parsed = schema.safeParse(input);
       if (!parsed.success) {

@@ -100,8 +100,9 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
 
   /** What to do with a call that was cut while it ran, so that it happens once. */
   async function afterCut(row: ToolCallRow, call: ToolUseBlock, tool: Tool): Promise<Verdict | 'run'> {
-    if (tool.effect === 'pure' || tool.effect === 'idempotent') return 'run';
-    const found = tool.effect === 'checkable' ? await tool.check?.(call.input, context(row)) : undefined;
+    const effect = tool.effect(call.input);
+    if (effect === 'pure' || effect === 'idempotent') return 'run';
+    const found = effect === 'checkable' ? await tool.check?.(call.input, context(row)) : undefined;
     if (found === 'undone') return 'run';
     if (found !== undefined && found !== 'unknown') return settle(row, 'done', found);
     const ask: Ask = { kind: 'permission', question: questionAfterCut(row, call) };
@@ -138,7 +139,8 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
 
   async function run(row: ToolCallRow, call: ToolUseBlock, tool?: Tool, said?: Answered): Promise<Verdict> {
     const started = step.now();
-    if (tool?.effect === 'once' || tool?.effect === 'checkable') step.record.start(row);
+    const effect = tool?.effect(call.input);
+    if (effect === 'once' || effect === 'checkable') step.record.start(row);
     try {
       const outcome = await step.tools.run(call, { ...context(row), answered: said });
       signal.throwIfAborted();

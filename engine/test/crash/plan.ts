@@ -1,0 +1,40 @@
+import type { ReceivedRequest, Reply, Step } from '@september/model-server';
+
+/**
+ * What a model does in a turn of the crash test, written into the user's message, so that the scripted server can
+ * say what comes next from the conversation alone: it does not matter how often, or after what, it is asked.
+ */
+export type Move = { say?: string; tools?: { tool: string; input: Record<string, unknown> }[] };
+export type Plan = { name: string; moves: Move[] };
+
+const MARK = 'PLAN ';
+
+export const messageOf = (plan: Plan): string => `${MARK}${JSON.stringify(plan)}`;
+
+/** The next answer in the conversation of a request to the Anthropic wire. */
+export function nextReply(request: ReceivedRequest): Reply {
+  const { plan, done } = standOf(request);
+  const move = plan.moves[done] ?? { say: 'There is nothing more to do.' };
+  const steps: Step[] = [
+    ...(move.say === undefined ? [] : [{ text: move.say }]),
+    ...(move.tools ?? []).map(({ tool, input }) => ({ tool, input })),
+  ];
+  return { steps };
+}
+
+/** The plan of a request, and how many answers it has had. */
+export function standOf({ body }: ReceivedRequest): { plan: Plan; done: number } {
+  const messages = body.messages as { role: string; content: unknown }[];
+  const from = messages.findLastIndex(({ content }) => planIn(content) !== undefined);
+  const plan = planIn(messages[from]?.content);
+  if (plan === undefined) throw new Error('A conversation without a plan');
+  return { plan, done: messages.slice(from).filter(({ role }) => role === 'assistant').length };
+}
+
+function planIn(content: unknown): Plan | undefined {
+  const texts = Array.isArray(content)
+    ? content.flatMap((block) => (block.type === 'text' ? [String(block.text)] : []))
+    : [String(content)];
+  const text = texts.find((text) => text.startsWith(MARK));
+  return text === undefined ? undefined : JSON.parse(text.slice(MARK.length));
+}

@@ -1,0 +1,240 @@
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import type { ModelServer } from '@september/model-server';
+import { expect } from 'vitest';
+import { type Engine, startEngine } from '../support/engine.ts';
+import { events, execute, type Received } from '../support/stream.ts';
+import { type Move, messageOf, nextReply, type Plan, standOf } from './plan.ts';
+
+/**
+ * Turns that are killed with `kill -9` at a chosen COMMIT of the brain, and what must hold when the Engine is
+ * started again. One folder, one brain, one turn after the other. Source: issue "The turn", E15.
+ */
+export type Point = { scenario: string; count: number; when: 'before' | 'after' };
+
+/** Every turn appends lines to a file of its own; whatever happens, each must be there once. */
+const append = (task: string, line: string) => ({
+  tool: 'write_file',
+  input: { path: `${task}.txt`, content: `${line}\n`, mode: 'append' },
+});
+
+const agent = (task: string, name: string, moves: Move[]) => ({
+  tool: 'run_agent',
+  input: { agent: 'assistant', message: messageOf({ name: `${task}/${name}`, moves }) },
+});
+
+const look = { tool: 'list_files', input: {} };
+const ask = { tool: 'ask_user', input: { question: 'Which colour?' } };
+const words = (count: number) => Array.from({ length: count }, (_, n) => `word${n}`).join(' ');
+
+/** What the model does, and which lines are in the file at the end. */
+export const SCENARIOS: Record<string, (task: string) => { moves: Move[]; lines: string[] }> = {
+  text: () => ({ moves: [{ say: words(60) }], lines: [] }),
+  tools: (task) => ({
+    moves: [
+      { say: 'First these. ', tools: [append(task, 'a'), look, append(task, 'b'), look] },
+      { tools: [append(task, 'c')] },
+      { say: `Done. ${words(20)}` },
+    ],
+    lines: ['a', 'b', 'c'],
+  }),
+  person: (task) => ({
+    moves: [{ say: 'I ask. ', tools: [ask, append(task, 'a')] }, { tools: [ask] }, { say: 'Thanks.' }],
+    lines: ['a'],
+  }),
+  agents: (task) => ({
+    moves: [
+      {
+        tools: [
+          agent(task, 'one', [{ tools: [append(task, 'a'), look] }, { say: 'One is done.' }]),
+          agent(task, 'two', [
+            { say: 'Hm. ', tools: [ask] },
+            { tools: [append(task, 'b')] },
+            { say: 'Two.' },
+          ]),
+        ],
+      },
+      { say: 'Both are done.' },
+    ],
+    lines: ['a', 'b'],
+  }),
+};
+
+export function crashBench(folder: string, model: ModelServer) {
+  const kill_at = join(folder, 'kill_at');
+  const workspace = join(folder, 'workspace');
+  mkdirSync(workspace, { recursive: true });
+  model.answer(nextReply);
+  let engine: Engine | undefined;
+  let turns = 0;
+
+  const start = async () => {
+    engine = await startEngine(
+      folder,
+      {
+        LLM_PROVIDER: 'anthropic',
+        LLM_BASE_URL: `${model.url}/v1`,
+        LLM_MODEL: 'claude-sonnet-4-5',
+        KILL_AT_FILE: kill_at,
+      },
+      'Ready',
+      [process.execPath, '--import', join(import.meta.dirname, 'kill_at.ts')],
+    );
+    return engine;
+  };
+
+  /** @returns whether the fault has landed: a turn may be over before it. */
+  async function run(point: Point): Promise<boolean> {
+    const task = `${point.scenario}-${++turns}`;
+    const { moves, lines } = scenarioOf(point)(task);
+    const plan: Plan = { name: task, moves };
+    const body = { task_id: task, message: messageOf(plan) };
+    const received: Received[] = [];
+    engine ??= await start();
+
+    writeFileSync(kill_at, JSON.stringify({ count: point.count, when: point.when }));
+    await follow(engine, body, received);
+    const landed = existsSync(`${kill_at}.fired`);
+    rmSync(kill_at, { force: true });
+    if (landed) {
+      expect(await engine.stop()).toBe('SIGKILL');
+      rmSync(`${kill_at}.fired`);
+      engine = await start();
+      await follow(engine, body, received);
+    }
+    await judge(engine, { task, plan, lines, received });
+    // What was armed and did not fire would hit the next turn.
+    if (!landed) await stop();
+    return landed;
+  }
+
+  async function stop(): Promise<void> {
+    await engine?.stop('SIGKILL');
+    engine = undefined;
+  }
+
+  /** A client: takes the turn up after what it has, answers what it is asked, to the end or until it is cut. */
+  async function follow(engine: Engine, body: { task_id: string }, received: Received[]): Promise<void> {
+    const last = received.at(-1);
+    const headers: Record<string, string> = last === undefined ? {} : { 'Last-Event-ID': String(last.id) };
+    const answers: Promise<void>[] = [];
+    try {
+      for (const request of await pending(engine, body.task_id)) answers.push(respond(engine, request));
+      for await (const event of events(await execute(engine, body, { headers }))) {
+        if (event.type === 'heartbeat') continue;
+        received.push(event);
+        if (event.type === 'hitl_request') answers.push(respond(engine, event.data));
+      }
+      await Promise.all(answers);
+    } catch (error) {
+      // Cut by the kill; anything else is looked into by the caller, which finds the turn unfinished.
+      if (!isCut(error)) throw error;
+      await Promise.allSettled(answers);
+    }
+  }
+
+  async function pending(engine: Engine, task_id: string) {
+    const { pending } = await engine.json('/hitl/pending');
+    return pending.filter((request: { task_id: string }) => request.task_id === task_id);
+  }
+
+  /** The person: looks whether it has happened before allowing it again. */
+  async function respond(engine: Engine, request: Record<string, unknown>): Promise<void> {
+    const { task_id, request_id, kind } = request;
+    const { path, content } = (request.input ?? {}) as { path?: string; content?: string };
+    const happened = linesOf(String(path)).includes(String(content).trim());
+    const answer = kind === 'question' ? 'blue' : happened ? 'no' : 'yes';
+    const reply = await engine.fetch('/hitl/respond', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ task_id, request_id, answer }),
+    });
+    // The same request is seen in the stream and in what is pending; the second answer comes too late.
+    expect([200, 404]).toContain(reply.status);
+    await reply.body?.cancel();
+  }
+
+  const linesOf = (file: string) =>
+    existsSync(join(workspace, file))
+      ? readFileSync(join(workspace, file), 'utf8').split('\n').slice(0, -1)
+      : [];
+
+  async function judge(
+    engine: Engine,
+    turn: { task: string; plan: Plan; lines: string[]; received: Received[] },
+  ): Promise<void> {
+    const { task, plan, lines, received } = turn;
+    expect(received.at(-1)?.data, 'the turn completes').toMatchObject({ phase: 'completed' });
+    const ids = received.map((event) => event.id);
+    expect(ids, 'ids grow').toEqual([...new Set(ids)].sort((a, b) => a - b));
+    const replayed: Received[] = [];
+    const replay = await engine.fetch(`/execute/replay?after=0&task_id=${task}`);
+    for await (const event of events(replay)) replayed.push(event);
+    expect(received, 'what the client has is what happened').toEqual(replayed);
+    expect(linesOf(`${task}.txt`).sort(), 'each line was written once').toEqual(lines);
+
+    const threads = Map.groupBy(received, (event) => event.data.parent_tool_call_id);
+    for (const thread of threads.values()) {
+      expect(idsOf(thread, 'tool_result'), 'results in the order of the calls').toEqual(
+        idsOf(thread, 'tool_call'),
+      );
+    }
+    const own = threads.get(undefined) ?? [];
+    expect(keptText(own), 'what is not discarded is what was said').toBe(
+      plan.moves.map(({ say = '' }) => say).join(''),
+    );
+
+    const brain = new DatabaseSync(join(folder, 'brain.sqlite'), { readOnly: true });
+    try {
+      const [calls] = brain
+        .prepare('SELECT count(*) AS calls FROM model_calls JOIN turns USING (turn_id) WHERE task_id = ?')
+        .all(task);
+      const asked = model.requests.filter((request) => {
+        const { name } = standOf(request).plan;
+        return name === task || name.startsWith(`${task}/`);
+      });
+      expect(asked.length, 'the journal explains every model call').toBeLessThanOrEqual(Number(calls?.calls));
+      const [open] = brain
+        .prepare(
+          "SELECT count(*) AS open FROM tool_calls WHERE state NOT IN ('done', 'unknown') OR shown = 0",
+        )
+        .all();
+      expect(open?.open, 'every tool call has one outcome').toBe(0);
+    } finally {
+      brain.close();
+    }
+  }
+
+  return { run, stop };
+}
+
+function scenarioOf({ scenario }: Point) {
+  const found = SCENARIOS[scenario];
+  if (found === undefined) throw new Error(`There is no scenario ${scenario}`);
+  return found;
+}
+
+const idsOf = (thread: Received[], type: string) =>
+  thread.filter((event) => event.type === type).map((event) => event.data.tool_call_id);
+
+/** The text of a thread's blocks without those that were declared void; every block must have been closed. */
+function keptText(thread: Received[]): string {
+  const blocks = new Map<unknown, string>();
+  let current: unknown;
+  for (const { type, data } of thread) {
+    if (type === 'content_block_start') {
+      expect(blocks.has(data.block_index), 'a block begins once').toBe(false);
+      current = data.block_index;
+      blocks.set(current, '');
+    } else if (type === 'text_delta') {
+      blocks.set(current, `${blocks.get(current)}${data.text}`);
+    } else if (type === 'content_block_stop') {
+      expect(blocks.has(data.block_index), 'only what began ends').toBe(true);
+      if (data.discarded) blocks.set(data.block_index, '');
+    }
+  }
+  return [...blocks.values()].join('');
+}
+
+const isCut = (error: unknown): boolean => error instanceof TypeError;
