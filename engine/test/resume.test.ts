@@ -196,6 +196,25 @@ describe('an Engine that is stopped', () => {
     await engine.stop();
   });
 
+  it('is found by sending the same again also when it has gone on and ended; once', async () => {
+    const folder = temporaryFolder();
+    let engine = await startEngine(folder, settings());
+    model.script({ silent: true });
+    const cut = await execute(engine, { task_id: 'late', message: 'Think.' });
+    await expect.poll(() => model.requests.at(-1)?.body).toMatchObject({ stream: true });
+    const asked = model.requests.length;
+    await engine.stop('SIGKILL');
+    await cut.body?.cancel().catch(() => undefined);
+
+    model.script({ steps: [{ text: 'Thought.' }] }, { steps: [{ text: 'Again.' }] });
+    engine = await startEngine(folder, settings());
+    await all(engine.fetch('/execute/replay?after=0&task_id=late&follow=true'));
+    expect(model.requests.length).toBe(asked + 1);
+    expect(textOf(await turn(engine, 'late', 'Think.'))).toBe('Thought.');
+    expect(textOf(await turn(engine, 'late', 'Think.'))).toBe('Again.');
+    await engine.stop();
+  });
+
   it('gives a turn up that took the Engine down three times at the same step', async () => {
     const folder = temporaryFolder();
     for (let crash = 1; crash <= 3; crash++) {

@@ -91,6 +91,12 @@ type Slot = {
 /** Turns taken up again after a start run side by side, so many at once: a crash of a busy Engine is no storm. */
 const PARALLEL_RESUMES = 4;
 
+/**
+ * A client that was cut by a kill may come back when its turn has gone on and ended already; within this time the
+ * same request gets that answer and does not ask again, milliseconds (E5).
+ */
+const RESEND_MS = 60_000;
+
 /** How often turns that nothing runs are looked at, milliseconds. */
 const TEND_INTERVAL_MS = 10_000;
 
@@ -122,6 +128,8 @@ class Suspended extends Error {
 export function createCoordinator(parts: CoordinatorParts): Coordinator {
   const { brain, catalog, herald, limits, log, now, newId } = parts;
   const slots = new Map<string, Slot>();
+  /** Turns that went on after a kill and have ended lately, by task. */
+  const lately = new Map<string, { slot: Slot; ended_at: number }>();
   const inResumeSlot = createSlots(PARALLEL_RESUMES);
   let draining = false;
   let last_turn_at = now();
@@ -146,6 +154,10 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
             'The task has a turn in flight. Wait for its end, or attach with Last-Event-ID.',
           );
     }
+
+    const before = lately.get(task_id);
+    lately.delete(task_id);
+    if (before?.slot.request === identity(request) && now() - before.ended_at < RESEND_MS) return before.slot;
 
     const turn_id = newId('turn');
     const opening = {
@@ -238,6 +250,9 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       abort.abort(new Suspended());
       slot.run = undefined;
       if (outcome !== 'waiting') leave(slot);
+      if (slot.resumed && outcome !== 'waiting' && outcome !== 'suspended') {
+        lately.set(task_id, { slot, ended_at: now() });
+      }
       last_turn_at = now();
       log.info('Execution ended', { task_id, extra: { turn_id, outcome, duration_ms: now() - started } });
     }
@@ -311,6 +326,9 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
   function tend(): void {
     try {
       for (const turn of brain.turns.inFlight()) if (!slots.has(turn.task_id)) revive(turn);
+      for (const [task_id, { ended_at }] of lately) {
+        if (now() - ended_at >= RESEND_MS) lately.delete(task_id);
+      }
       expire();
     } catch (error) {
       log.error('Turns could not be looked after', { extra: errorFields(error) });
