@@ -227,7 +227,7 @@ describe('sub-agents', () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     model.script({ steps: Array.from({ length: 10 }, (_, n) => agent(`Part ${n}`)) });
     const asked: string[] = [];
-    model.otherwise((request) => {
+    model.answer((request) => {
       const [message] = request.body.messages as { content: { text?: string }[] }[];
       const text = String(message?.content[0]?.text);
       if (!text.startsWith('Part')) return { steps: [{ text: 'Together.' }] };
@@ -250,7 +250,7 @@ describe('sub-agents', () => {
       'Together.',
     );
     // Their messages are not the conversation's.
-    model.otherwise(() => ({ steps: [{ text: 'Yes.' }] }));
+    model.answer(() => ({ steps: [{ text: 'Yes.' }] }));
     await turn(engine, 'team', 'All done?');
     const messages = model.requests.at(-1)?.body.messages as unknown[];
     expect(messages).toHaveLength(5);
