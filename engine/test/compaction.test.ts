@@ -11,6 +11,7 @@ import { compact, type Question } from '../src/turn/compaction.ts';
 import { type Contexts, createContexts, type Thread } from '../src/turn/context.ts';
 import { toolCalls } from '../src/turn/history.ts';
 import { type Answer, openTurn, turnRecord } from '../src/turn/record.ts';
+import { rewindOf } from '../src/turn/rewind.ts';
 import { contextOf, measured } from '../src/turn/view.ts';
 import type { ContentBlock, Message } from '../src/types.ts';
 import { environment, temporaryFolder } from './support/engine.ts';
@@ -84,9 +85,11 @@ function taskIn(brain: Brain, contexts: Contexts, parts: Parameters<typeof openT
   return {
     brain,
     /** Begins a turn. */
-    ask(message: string) {
+    ask(message: string, going_back: { edit_message_id?: string; retry_message_id?: string } = {}) {
       thread = threadOf(`turn-${++turns}`);
-      const opening = { task_id, turn_id: thread.turn_id, agent: 'assistant', message };
+      const named = { task_id, edit_message_id: null, retry_message_id: null, ...going_back };
+      const rewind = rewindOf(brain, named);
+      const opening = { task_id, turn_id: thread.turn_id, agent: 'assistant', message, rewind };
       openTurn(parts, { ...opening, request: '{}', metadata: '{}', idempotency_key: undefined });
     },
     /** Ends the turn. */
@@ -197,6 +200,54 @@ describe('a conversation that outgrows the window', () => {
   });
 });
 
+describe('a conversation that goes back', () => {
+  /** Until there are so many compactions; the last answer is given. */
+  async function talk(task: Awaited<ReturnType<typeof newTask>>, compactions: number): Promise<void> {
+    for (let turn = 0; task.compactions().length < compactions; turn++) {
+      task.ask(`RULE ${compactions}-${turn}. ${filler(60, turn)}`);
+      await task.assemble();
+      task.say(filler(60, turn));
+    }
+  }
+  const idOf = (task: Awaited<ReturnType<typeof newTask>>, said: string) =>
+    task.brain.messages
+      .ofThread('task', '')
+      .find(({ content }) => content[0]?.type === 'text' && content[0].text.startsWith(said))?.message_id ??
+    '';
+
+  it('to before a compaction loses it: nothing superseded is told, the one before counts again', async () => {
+    const task = await newTask(honest);
+    await talk(task, 1);
+    const kept = task.brain.compactions.newest('task', '');
+    await talk(task, 2);
+    task.ask('Rather this.', { edit_message_id: idOf(task, 'RULE 2-0.') });
+    expect(task.brain.compactions.newest('task', '')).toEqual(kept);
+    const seen = await task.seen();
+    expect(seen).toContain('RULE 1-0.');
+    expect(seen).not.toContain('RULE 2');
+    expect(seen).toContain('Rather this.');
+
+    task.say('Well.');
+    task.ask('From the very beginning.', { edit_message_id: idOf(task, 'RULE 1-0.') });
+    expect(await task.seen()).toBe('From the very beginning.');
+  });
+
+  it('can be condensed also where a message is answered again', async () => {
+    const task = await newTask(honest);
+    for (let turn = 0; turn < 12; turn++) {
+      task.ask(`RULE ${turn}. ${filler(60, turn)}`);
+      task.say(filler(120, turn));
+    }
+    task.ask('ignored', { retry_message_id: idOf(task, 'RULE 11.') });
+    const { estimated_tokens } = await task.assemble();
+    expect(estimated_tokens).toBeLessThanOrEqual(LIMIT);
+    expect(task.compactions()).toHaveLength(1);
+    const seen = await task.seen();
+    for (let turn = 0; turn < 12; turn++) expect(seen).toContain(`RULE ${turn}.`);
+    expect(seen).not.toContain('ignored');
+  });
+});
+
 describe('what binds the agent', () => {
   /** What a light model may come up with, besides what it is asked for. */
   const nonsense = fc.oneof(
@@ -278,7 +329,7 @@ describe('what binds the agent', () => {
         const makeRoom = async () => {
           if (view().tokens <= LIMIT) return;
           const ask = async (question: Question) => stream.next().value(question);
-          const made = await compact(turn_id, view(), { room: ROOM, limit: LIMIT }, { ask, ask_room: ROOM });
+          const made = await compact(view(), { room: ROOM, limit: LIMIT }, { ask, ask_room: ROOM });
           if (made === undefined) throw new Error('Nothing left to condense');
           row = made;
           compactions++;

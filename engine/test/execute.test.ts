@@ -34,6 +34,7 @@ describe('a turn', () => {
     const received = await turn(engine, 'order', 'Hi');
     expect(outline(received)).toEqual([
       'thread_lifecycle started',
+      'task_lifecycle',
       'content_block_start',
       'text_delta',
       'content_block_stop',

@@ -102,6 +102,7 @@ describe.each(PROVIDERS)('$name, through the whole Engine', ({ path, thinks, env
     );
     expect(outline(received)).toEqual([
       'thread_lifecycle started',
+      'task_lifecycle',
       ...(thinks ? ['content_block_start', 'thinking_delta', 'content_block_stop'] : []),
       'content_block_start',
       'text_delta',

@@ -91,6 +91,7 @@ describe('a turn that fails in the middle', () => {
     const events = stored(brain.events.read(first - 1, Number.MAX_SAFE_INTEGER, 'cut'));
     expect(events.map((event) => event.type)).toEqual([
       'thread_lifecycle',
+      'task_lifecycle',
       'usage',
       'tool_call',
       'tool_call',

@@ -221,7 +221,7 @@ describe('an Engine that is stopped', () => {
       model.script({ steps: [{ text: 'Now ' }, { until: new Promise(() => {}) }] });
       const engine = await startEngine(folder, settings());
       const stream = events(await execute(engine, { task_id: 'deadly', message: 'Crash.' }));
-      await until(stream, (event) => event.type === 'task_lifecycle' || crash === 1);
+      await until(stream, (event) => event.data.phase === 'resumed' || crash === 1);
       await until(stream, (event) => event.type === 'text_delta');
       await engine.stop('SIGKILL');
     }

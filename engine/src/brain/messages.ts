@@ -54,6 +54,7 @@ export function openMessages(db: DatabaseSync) {
   const ofTask = db.prepare(`
     SELECT message_id, turn_id, role, content, created_at, superseded FROM messages
      WHERE task_id = ? AND thread_id = '' ORDER BY position`);
+  const supersede = db.prepare('UPDATE messages SET superseded = 1 WHERE task_id = ? AND position >= ?');
 
   const at = db.prepare(`SELECT ${columns} FROM messages WHERE position = ? AND superseded = 0`);
   const newest = db.prepare('SELECT coalesce(max(position), 0) AS position FROM messages WHERE turn_id = ?');
@@ -82,6 +83,11 @@ export function openMessages(db: DatabaseSync) {
 
     /** The whole conversation, oldest first. */
     ofTask: (task_id: string): ListedMessage[] => ofTask.all(task_id).map(toListed),
+
+    /** What lies at this position or behind it is no longer part of the task: of its own thread or any sub-agent's. */
+    supersede(task_id: string, from_position: number): void {
+      supersede.run(task_id, from_position);
+    },
 
     /** Position of the newest message of a turn, in any of its threads; 0 when it has none. */
     newest(turn_id: string): number {

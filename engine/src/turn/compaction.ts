@@ -42,7 +42,6 @@ export type CompactionParts = {
  * @throws what `ask` throws.
  */
 export async function compact(
-  turn_id: string,
   view: View,
   { room, limit }: { room: number; limit: number },
   { ask, ask_room }: CompactionParts,
@@ -51,7 +50,7 @@ export async function compact(
   const before =
     view.compaction === undefined ? NOTHING_CARRIED : Carried.parse(JSON.parse(view.compaction.carried));
 
-  const cuts = cutsOf(view.history, turn_id, bytes(SHARES.recent));
+  const cuts = cutsOf(view.history, bytes(SHARES.recent));
   // What a cut leaves is known only when it is condensed; until then: what was carried so far, and a summary.
   const least = Buffer.byteLength(view.compaction?.text ?? '') + bytes(SHARES.summary);
   const target = Math.min(limit, room * SHARES.target);

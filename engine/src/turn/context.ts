@@ -52,7 +52,7 @@ export function createContexts(parts: ContextParts): Contexts {
     const room = roomOf(thread.model);
     const ask = (question: Question) => parts.ask(thread, question, signal);
     const asking = { ask, ask_room: roomOf(parts.light_model) };
-    const row = parts.compact ? await compact(thread.turn_id, view, { room, limit }, asking) : undefined;
+    const row = parts.compact ? await compact(view, { room, limit }, asking) : undefined;
     if (row === undefined) {
       throw new EngineError(
         'CONTEXT_OVERFLOW',

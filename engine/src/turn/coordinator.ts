@@ -17,6 +17,7 @@ import type { BlockCounter } from './model_call.ts';
 import { openTurn, type RecordParts, resolveRequest, turnRecord } from './record.ts';
 import { prepareToResume } from './recover.ts';
 import type { ExecuteRequest } from './request.ts';
+import { rewindOf } from './rewind.ts';
 
 /**
  * Who may run: one turn per task at a time (E7), any number of tasks beside each other. A turn belongs to
@@ -28,7 +29,8 @@ export type Coordinator = {
   /**
    * Starts a turn; it is in the brain, with its first event, when this returns. A turn that goes on after a
    * kill is found by an equal request instead (E5).
-   * @throws EngineError `NOT_READY` while draining, `NOT_FOUND` for an unknown agent, `TASK_BUSY`, `HITL_REQUIRED`.
+   * @throws EngineError `NOT_READY` while draining, `NOT_FOUND` for an unknown agent, `TASK_BUSY`, `HITL_REQUIRED`;
+   *   what `rewindOf` throws.
    */
   start(request: ExecuteRequest, idempotency_key: string | undefined): TurnSpan;
   /** The turn of a task that has not ended, running or waiting. */
@@ -159,6 +161,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
     lately.delete(task_id);
     if (before?.slot.request === identity(request) && now() - before.ended_at < RESEND_MS) return before.slot;
 
+    const rewind = rewindOf(brain, request);
     const turn_id = newId('turn');
     const opening = {
       task_id,
@@ -166,6 +169,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       agent: name,
       message: request.message,
       media: request.media,
+      rewind,
       request: identity(request),
       metadata: JSON.stringify(request.metadata),
       idempotency_key,
@@ -425,9 +429,18 @@ const CANCELLED = { type: 'task_lifecycle', phase: 'cancelled' } as const;
 
 /** What makes two requests the same one, as text that can be compared and stored. */
 function identity(request: ExecuteRequest): string {
-  const { message, direct, super_thinking, agent, media } = request;
+  const { message, direct, super_thinking, agent, media, edit_message_id, retry_message_id } = request;
   // Stored with the turn, so of media only what tells them apart.
   const attached =
     media.length === 0 ? undefined : createHash('sha256').update(JSON.stringify(media)).digest('hex');
-  return JSON.stringify({ message, direct, super_thinking, agent: agent ?? null, media: attached });
+  return JSON.stringify({
+    message,
+    direct,
+    super_thinking,
+    agent: agent ?? null,
+    media: attached,
+    // Left out where there is none, as in rows from before there were any.
+    edit_message_id: edit_message_id ?? undefined,
+    retry_message_id: retry_message_id ?? undefined,
+  });
 }

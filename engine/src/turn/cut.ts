@@ -1,4 +1,5 @@
 import type { StoredMessage } from '../brain/messages.ts';
+import { isOpening } from './history.ts';
 import { add, type Size, sizeOfBlocks } from './tokens.ts';
 
 /**
@@ -21,8 +22,9 @@ export type Cut = {
  * All cuts worth trying, the mildest first.
  * @param recent_bytes of what stays although it would not have to: turns before the running one, or its steps.
  */
-export function cutsOf(history: StoredMessage[], turn_id: string, recent_bytes: number): Cut[] {
-  const start = history.findIndex((message) => message.turn_id === turn_id);
+export function cutsOf(history: StoredMessage[], recent_bytes: number): Cut[] {
+  // A turn that answers a message again has none of its own.
+  const start = history.findLastIndex(isOpening);
   if (start === -1) return [];
   const places = new Set<number>();
 
@@ -46,9 +48,4 @@ export function cutsOf(history: StoredMessage[], turn_id: string, recent_bytes: 
 
 export function sizeOf(messages: StoredMessage[]): Size {
   return add(...messages.flatMap(({ tail, content }) => [sizeOfBlocks(tail), sizeOfBlocks(content)]));
-}
-
-/** Said by the person, not results. */
-function isOpening({ role, content }: StoredMessage): boolean {
-  return role === 'user' && !content.some((block) => block.type === 'tool_result');
 }

@@ -13,6 +13,11 @@ export function toolCalls(content: ContentBlock[]): ToolUseBlock[] {
   return content.filter((block) => block.type === 'tool_use');
 }
 
+/** Said by the person, not results: what begins a turn, or a sub-agent's thread. */
+export function isOpening({ role, content }: Message): boolean {
+  return role === 'user' && !content.some((block) => block.type === 'tool_result');
+}
+
 /**
  * The message that answers `calls`: their outcomes in the order of the calls, then what a person said to them,
  * then `note`.

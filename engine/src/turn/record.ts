@@ -10,6 +10,7 @@ import type { ContentBlock, StreamEvent, ToolUseBlock } from '../types.ts';
 import type { EventBody } from './events.ts';
 import type { Spent } from './guards.ts';
 import { owedResults, resultsMessage, toolCalls } from './history.ts';
+import type { Rewind } from './rewind.ts';
 
 /**
  * What a turn leaves behind: its events, its messages, its journal, its row. The loop says what happened; here
@@ -299,23 +300,34 @@ export type Opening = TurnIds & {
   message: string;
   /** As the media intake gave them back. */
   media?: ContentBlock[];
+  /** Where it goes back to; undefined where it only goes on. */
+  rewind?: Rewind | undefined;
   request: string;
   metadata: string;
   idempotency_key: string | undefined;
 };
 
 /**
- * Writes the user's message and shows `thread_lifecycle` started, as one.
- * @returns id of that event, the turn's first.
+ * Writes the user's message, unless an earlier one is answered again, and shows `thread_lifecycle` started and
+ * what changed in the task, as one.
+ * @returns id of the turn's first event.
  */
 export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): number {
-  const { task_id, turn_id, agent } = opening;
-  const message_id = newId('msg');
+  const { task_id, turn_id, agent, rewind } = opening;
+  const message_id = rewind?.message_id ?? newId('msg');
   const at = now();
-  const started: EventBody = { type: 'thread_lifecycle', phase: 'started', message_id, agent };
-  const [first_event_id] = brain.events.commit([newEvent(opening, undefined, started, at)], (ids) => {
+  const shown: EventBody[] = [{ type: 'thread_lifecycle', phase: 'started', message_id, agent }];
+  const change = brain.conversations.exists(task_id) ? rewind?.phase : 'created';
+  if (change !== undefined) shown.push({ type: 'task_lifecycle', phase: change });
+  const events = shown.map((event) => newEvent(opening, undefined, event, at));
+  const [first_event_id] = brain.events.commit(events, (ids) => {
     brain.conversations.touch(task_id, at);
-    brain.turns.insert({ ...opening, started_at: at, first_event_id: Math.max(...ids) });
+    brain.turns.insert({ ...opening, started_at: at, first_event_id: Math.min(...ids) });
+    if (rewind !== undefined) {
+      brain.messages.supersede(task_id, rewind.from);
+      brain.compactions.forget(task_id, rewind.from);
+    }
+    if (rewind?.phase === 'retried') return;
     const content: ContentBlock[] = [{ type: 'text', text: opening.message }, ...(opening.media ?? [])];
     brain.messages.append({
       message_id,

@@ -11,6 +11,7 @@ import { safeText } from './text.ts';
 
 const MAX_TASK_ID = 1024;
 const MAX_AGENT_NAME = 128;
+const MAX_MESSAGE_ID = 128;
 
 /** Metadata is kept with every turn for ever; this is for ids and labels, not for documents. */
 const MAX_METADATA = 64 * 1024;
@@ -38,6 +39,8 @@ function isSmall(metadata: Record<string, unknown>): boolean {
   }
 }
 
+const MessageId = z.string().min(1).max(MAX_MESSAGE_ID).nullable().default(null);
+
 export const NOT_YET = 'not available in this version';
 
 export const ExecuteRequest = z
@@ -50,14 +53,13 @@ export const ExecuteRequest = z
     task_id: TaskId,
     media: MediaList,
     direct: z.boolean().default(false).meta({ description: 'Skip planning, run the loop directly.' }),
-    edit_message_id: z
-      .null(NOT_YET)
-      .default(null)
-      .meta({ description: `Replace a message; ${NOT_YET}.` }),
-    retry_message_id: z
-      .null(NOT_YET)
-      .default(null)
-      .meta({ description: `Run again from a message; ${NOT_YET}.` }),
+    edit_message_id: MessageId.meta({
+      description: 'A message of the user that `message` replaces; what came after it is superseded.',
+    }),
+    retry_message_id: MessageId.meta({
+      description:
+        'A message of the user, or an answer to it: it is answered again, what came after it is superseded, and `message` adds nothing.',
+    }),
     super_thinking: z
       .boolean()
       .default(false)
@@ -76,6 +78,10 @@ export const ExecuteRequest = z
       .default({})
       .refine(isSmall, `must not be above ${MAX_METADATA} characters of JSON`)
       .meta({ description: 'The caller’s own data, stored with the turn, not shown to the model.' }),
+  })
+  .refine(({ edit_message_id, retry_message_id }) => edit_message_id === null || retry_message_id === null, {
+    path: ['retry_message_id'],
+    error: 'not together with edit_message_id',
   })
   .meta({
     id: 'ExecuteRequest',
