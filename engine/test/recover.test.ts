@@ -140,14 +140,14 @@ describe('the event log', () => {
     const ids = () => stored(brain.events.read(0, Number.MAX_SAFE_INTEGER)).map((event) => event.id);
     for (const turn_id of ['ended', 'running']) openTurn(timed, opening(turn_id, turn_id));
     complete('ended');
-    expect(ids()).toEqual([1, 2, 3, 4]);
+    expect(ids()).toEqual([1, 2, 3, 4, 5, 6]);
 
     time += 60_000;
     brain.events.prune();
-    expect(ids()).toEqual([1, 2, 3, 4]);
+    expect(ids()).toEqual([1, 2, 3, 4, 5, 6]);
     time += 1;
     brain.events.prune();
-    expect(ids()).toEqual([2]);
+    expect(ids()).toEqual([3, 4]);
     complete('running');
     time += 60_001;
     brain.events.prune();
@@ -156,8 +156,8 @@ describe('the event log', () => {
     open.pop();
 
     const again = await brainIn(folder, () => time);
-    expect(again.events.lastId()).toBe(6);
-    expect(openTurn({ ...parts(again), now: () => time }, opening('next', 'next'))).toBe(7);
+    expect(again.events.lastId()).toBe(8);
+    expect(openTurn({ ...parts(again), now: () => time }, opening('next', 'next'))).toBe(9);
   });
 });
 
