@@ -4,6 +4,7 @@ import { benchAdmit } from './admit.ts';
 import { benchAudit } from './audit.ts';
 import { benchBoot } from './boot.ts';
 import { benchRateLimit } from './rate_limit.ts';
+import { benchStreams } from './streams.ts';
 import { benchTurn } from './turn.ts';
 
 const BENCHMARKS: Record<string, (options: { quick: boolean }) => Promise<void>> = {
@@ -11,6 +12,7 @@ const BENCHMARKS: Record<string, (options: { quick: boolean }) => Promise<void>>
   audit: benchAudit,
   boot: benchBoot,
   rate_limit: benchRateLimit,
+  streams: benchStreams,
   turn: benchTurn,
 };
 

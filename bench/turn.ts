@@ -47,8 +47,11 @@ export async function benchTurn(options: { quick: boolean }): Promise<void> {
   };
   const replay = (query: string) =>
     `GET /execute/replay?${query} HTTP/1.0\r\nHost: bench\r\nX-Engine-Key: ${KEY}\r\n\r\n`;
-  const count = (url: string, request: string, counted: string) =>
-    ask<Counted>({ kind: 'count', url, request, counted });
+  const count = async (url: string, request: string, counted: string) => {
+    const [seen] = await ask<Counted[]>({ kind: 'count', url, requests: [request], counted });
+    if (seen === undefined) throw new Error('nothing was counted');
+    return seen;
+  };
 
   try {
     const rounds: TurnRound[] = [];

@@ -11,8 +11,8 @@ import { micros } from '../support/clock.ts';
 export type ClientQuestion =
   /** One request after the other. */
   | { kind: 'turns'; url: string; requests: string[] }
-  /** One request; its events are counted by what each holds once, `counted`. */
-  | { kind: 'count'; url: string; request: string; counted: string };
+  /** All requests at once; the events of each are counted by what every one holds once, `counted`. */
+  | { kind: 'count'; url: string; requests: string[]; counted: string };
 
 /** What was seen of one turn; milliseconds. */
 export type SeenTurn = {
@@ -30,7 +30,9 @@ export type SeenTurn = {
 export type Counted = { events: number; seconds: number };
 
 answerParent((question: ClientQuestion) =>
-  question.kind === 'turns' ? turns(question.url, question.requests) : count(question),
+  question.kind === 'turns'
+    ? turns(question.url, question.requests)
+    : Promise.all(question.requests.map((request) => count(question.url, request, question.counted))),
 );
 
 async function turns(url: string, requests: string[]): Promise<SeenTurn[]> {
@@ -72,11 +74,11 @@ async function turn(url: string, request: string): Promise<SeenTurn> {
   return seen;
 }
 
-async function count(question: Extract<ClientQuestion, { kind: 'count' }>): Promise<Counted> {
-  const needle = Buffer.from(question.counted);
-  const socket = connect(Number(new URL(question.url).port), '127.0.0.1').setNoDelay(true);
+async function count(url: string, request: string, counted: string): Promise<Counted> {
+  const needle = Buffer.from(counted);
+  const socket = connect(Number(new URL(url).port), '127.0.0.1').setNoDelay(true);
   await once(socket, 'connect');
-  socket.write(question.request);
+  socket.write(request);
   let events = 0;
   let began = 0;
   let rest: Buffer = Buffer.alloc(0);

@@ -3,6 +3,7 @@
  *
  *   bench:paced:COUNT:MS  COUNT pieces, one every MS milliseconds, the first at once
  *   bench:pour:COUNT      COUNT pieces as fast as they are taken
+ *   bench:heavy:COUNT     the same with pieces of 8 KiB
  *   bench:tool            a call of list_files, then a few words
  *
  * Every piece carries the time at which it was written, so that whoever reads it knows its age; the first one carries
@@ -31,6 +32,7 @@ const end = (stop_reason: string) =>
 /** Pieces of a pour that are written at once; about what a socket takes. */
 const POURED_AT_ONCE = 256;
 const POURED = 'word ';
+const HEAVY = POURED + 'x'.repeat(8_187);
 
 let call_written = 0;
 
@@ -52,7 +54,8 @@ answerParent(async () => {
       return;
     }
     response.write(start + block({ type: 'text', text: '' }));
-    if (kind === 'pour') await pour(response, Number(count));
+    if (kind === 'pour') await pour(response, Number(count), text(POURED).repeat(POURED_AT_ONCE));
+    else if (kind === 'heavy') await pour(response, Number(count), text(HEAVY).repeat(POURED_AT_ONCE));
     else {
       for (let piece = 0; piece < Number(count); piece++) {
         if (piece > 0) await delay(Number(pace));
@@ -67,8 +70,7 @@ answerParent(async () => {
   return `http://127.0.0.1:${address !== null && typeof address === 'object' ? address.port : ''}`;
 });
 
-async function pour(response: ServerResponse, count: number): Promise<void> {
-  const many = text(POURED).repeat(POURED_AT_ONCE);
+async function pour(response: ServerResponse, count: number, many: string): Promise<void> {
   for (let poured = 0; poured < count; poured += POURED_AT_ONCE) {
     if (!response.write(many)) await once(response, 'drain');
   }
