@@ -213,6 +213,11 @@ export function createOracle(deps: OracleDeps) {
       [],
     );
     const byKey = new Map(rows.map((row) => [`${row.scope} ${row.key}`, row]));
+    const halfDestroyed = await database.query<{ product_id: string }>(
+      "SELECT DISTINCT product_id FROM operations WHERE kind = 'destroy' AND outcome = 'failed'",
+      [],
+    );
+    const hasHalfDestroyed = new Set(halfDestroyed.map((row) => row.product_id));
     for (const { product_id, key, what, tries, answer } of clients.told) {
       const row = byKey.get(`${product_id} ${key}`);
       const code = codeOf(answer);
@@ -225,7 +230,9 @@ export function createOracle(deps: OracleDeps) {
         // A sleep or wake that was not needed begins nothing.
         const needless = answer.status === 200 && (what === 'sleep' || what === 'wake');
         const refused = answer.status >= 400 && answer.status < 500;
-        if (!needless && !refused && code !== 'NOT_READY') wrong('but there is no operation');
+        // What a destroy has failed to remove cannot be brought up any more: nothing begins either.
+        const isPastUse = code === 'BACKEND_ERROR' && hasHalfDestroyed.has(product_id);
+        if (!needless && !refused && !isPastUse && code !== 'NOT_READY') wrong('but there is no operation');
       } else if (answer.status === 200) {
         if (row.outcome !== 'succeeded') wrong(`but it ${row.outcome ?? 'has not ended'}`);
       } else if (answer.status >= 500 && code !== 'NOT_READY') {
