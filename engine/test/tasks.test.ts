@@ -230,6 +230,26 @@ describe('DELETE /tasks/{task_id}', () => {
     expect(await task('anew')).toMatchObject({ turns: 1 });
   });
 
+  it('also where the turn went on after kill -9 a moment ago: the same message is a new one', async () => {
+    const own = temporaryFolder();
+    const settings = {
+      LLM_PROVIDER: 'anthropic',
+      LLM_BASE_URL: `${model.url}/v1`,
+      LLM_MODEL: 'claude-sonnet-4-5',
+    };
+    model.script({ steps: [{ text: 'Fo' }, { until: new Promise(() => {}) }] });
+    let engine = await startEngine(own, settings);
+    const stream = events(await execute(engine, { task_id: 'cut', message: 'A number?' }));
+    await until(stream, (event) => event.type === 'text_delta');
+    await engine.stop('SIGKILL');
+    model.script({ steps: [{ text: 'Four.' }] }, { steps: [{ text: 'Five.' }] });
+    engine = await startEngine(own, settings);
+    await all(engine.fetch('/execute/replay?after=0&task_id=cut&follow=true'));
+    await engine.fetch('/tasks/cut', { method: 'DELETE' });
+    expect(textOf(await turn(engine, 'cut', 'A number?'))).toBe('Five.');
+    await engine.stop();
+  });
+
   it('is refused while a turn runs or waits', async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     model.script({ steps: [{ text: 'Wait' }, { until: promise }] });

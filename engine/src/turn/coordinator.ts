@@ -157,7 +157,8 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
           );
     }
 
-    const before = lately.get(task_id);
+    // A task that was removed meanwhile has no answer to give again.
+    const before = brain.conversations.exists(task_id) ? lately.get(task_id) : undefined;
     lately.delete(task_id);
     if (before?.slot.request === identity(request) && now() - before.ended_at < RESEND_MS) return before.slot;
 
