@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { startModelServer } from '@september/model-server';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Brain, openBrain } from '../src/brain/brain.ts';
@@ -14,8 +15,9 @@ import { type Answer, openTurn, turnRecord } from '../src/turn/record.ts';
 import { rewindOf } from '../src/turn/rewind.ts';
 import { contextOf, measured } from '../src/turn/view.ts';
 import type { ContentBlock, Message } from '../src/types.ts';
-import { environment, temporaryFolder } from './support/engine.ts';
+import { environment, startEngine, temporaryFolder } from './support/engine.ts';
 import { stored } from './support/stored.ts';
+import { textOf as textOfTurn, turn } from './support/stream.ts';
 
 /** Small enough that a property sees many compactions. */
 const WINDOW = 6_000;
@@ -248,6 +250,35 @@ describe('a conversation that goes back', () => {
   });
 });
 
+describe('a request that the provider finds too large', () => {
+  it('is condensed and sent again, also when it is far below the window that the catalog knows', async () => {
+    const model = await startModelServer();
+    const engine = await startEngine(temporaryFolder(), {
+      LLM_PROVIDER: 'openai',
+      LLM_BASE_URL: `${model.url}/v1`,
+    });
+    const long = (turn: number) => ({ steps: [{ text: `Answer ${turn}. ${filler(100, turn)}` }] });
+    model.script(long(1), long(2), long(3));
+    for (const number of [1, 2, 3]) await turn(engine, 'refused', `Question ${number} ${filler(800)}`);
+
+    const messages = [1, 3, 5].map((n, index) => ({ n, keep: [`Question ${index + 1}`] }));
+    const light = { steps: [{ text: JSON.stringify({ messages, summary: 'Three questions.' }) }] };
+    model.script({ context_overflow: true }, light, { steps: [{ text: 'Four.' }] });
+    const received = await turn(engine, 'refused', 'Question 4');
+    expect(received.filter((event) => event.type === 'compaction_event')).toHaveLength(1);
+    expect(textOfTurn(received)).toBe('Four.');
+    const sent = JSON.stringify(model.requests.at(-1)?.body.messages);
+    for (const kept of ['Question 1', 'Question 4', 'Three questions.']) expect(sent).toContain(kept);
+    expect(sent).not.toContain('Answer 1.');
+
+    model.script({ context_overflow: true }, light, { context_overflow: true });
+    const refused = await turn(engine, 'refused', 'Question 5');
+    expect(refused.at(-1)?.data).toMatchObject({ type: 'error', error: 'CONTEXT_OVERFLOW' });
+    await engine.stop();
+    await model.close();
+  });
+});
+
 describe('what binds the agent', () => {
   /** What a light model may come up with, besides what it is asked for. */
   const nonsense = fc.oneof(
@@ -290,7 +321,7 @@ describe('what binds the agent', () => {
   const wording = fc
     .string({ unit: 'grapheme', minLength: 1, maxLength: 40 })
     .map((text) => text.replaceAll('.', ' ').replaceAll('RULE', ''));
-  const turn = fc.record({
+  const turns = fc.record({
     rule: fc.option(wording),
     refused: fc.option(wording, { freq: 3 }),
     asked: fc.option(wording, { freq: 4 }),
@@ -301,7 +332,7 @@ describe('what binds the agent', () => {
   it('survives any number of compactions byte for byte, whatever the light model answers', async () => {
     let compactions = 0;
     await fc.assert(
-      fc.asyncProperty(fc.array(turn, { minLength: 12, maxLength: 40 }), answers, async (turns, stream) => {
+      fc.asyncProperty(fc.array(turns, { minLength: 12, maxLength: 40 }), answers, async (turns, stream) => {
         let turn_id = '';
         const head = { system: agent.system_prompt, tools: [] };
         const messages: StoredMessage[] = [];

@@ -49,7 +49,8 @@ export function createContexts(parts: ContextParts): Contexts {
   }
 
   async function makeRoom(thread: Thread, view: View, limit: number, signal: AbortSignal): Promise<void> {
-    const room = roomOf(thread.model);
+    // What a provider refused is more than it takes, whatever the catalog says of its window.
+    const room = Math.min(roomOf(thread.model), view.tokens);
     const ask = (question: Question) => parts.ask(thread, question, signal);
     const asking = { ask, ask_room: roomOf(parts.light_model) };
     const row = parts.compact ? await compact(view, { room, limit }, asking) : undefined;

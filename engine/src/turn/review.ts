@@ -58,15 +58,18 @@ export function reviewOf(
   entries.sort((a, b) => a.position - b.position);
 
   const read: (Entry & { n: number })[] = [];
+  const unread = new Set<number>();
   const opening = `Summary so far:\n${carried.summary === '' ? '(none)' : carried.summary}`;
   let left = limits.read_bytes - Buffer.byteLength(opening);
   for (const [index, entry] of entries.entries()) {
     const bytes = Buffer.byteLength(entry.text) + ENTRY_BYTES;
-    if (bytes > left) continue;
+    if (bytes > left) {
+      unread.add(entry.position);
+      continue;
+    }
     left -= bytes;
     read.push({ ...entry, n: index + 1 });
   }
-  const unread = entries.length - read.length;
 
   return {
     transcript: [
@@ -94,14 +97,14 @@ export function reviewOf(
         }
       }
       const said = carried.said.map((one) => ({ ...one, quotes: one.quotes ?? kept.get(one) ?? null }));
-      const isWhole = parsed.summary.trim() !== '' && unread === 0;
-      const summary = isWhole
-        ? parsed.summary
-        : `${parsed.summary.trim() === '' ? carried.summary : parsed.summary}\n${digest(collapsed)}`;
+      const summary =
+        parsed.summary.trim() === ''
+          ? [carried.summary, digest(collapsed)]
+          : [digest(collapsed.filter(({ position }) => unread.has(position))), parsed.summary];
       return {
         ...carried,
         said: [...said, ...promised].sort((a, b) => a.position - b.position),
-        summary: lastBytes(summary.trim(), limits.summary_bytes),
+        summary: lastBytes(summary.join('\n').trim(), limits.summary_bytes),
       };
     },
   };
