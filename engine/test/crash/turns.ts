@@ -118,19 +118,23 @@ export function crashBench(folder: string, model: ModelServer) {
   async function follow(engine: Engine, body: { task_id: string }, received: Received[]): Promise<void> {
     const last = received.at(-1);
     const headers: Record<string, string> = last === undefined ? {} : { 'Last-Event-ID': String(last.id) };
-    const answers: Promise<void>[] = [];
+    // An answer may be cut before anybody waits for it: what became of each is looked at in the end.
+    const answers: Promise<unknown>[] = [];
+    const answer = (request: Record<string, unknown>) =>
+      answers.push(respond(engine, request).catch((error: unknown) => error));
     try {
-      for (const request of await pending(engine, body.task_id)) answers.push(respond(engine, request));
+      for (const request of await pending(engine, body.task_id)) answer(request);
       for await (const event of events(await execute(engine, body, { headers }))) {
         if (event.type === 'heartbeat') continue;
         received.push(event);
-        if (event.type === 'hitl_request') answers.push(respond(engine, event.data));
+        if (event.type === 'hitl_request') answer(event.data);
       }
-      await Promise.all(answers);
     } catch (error) {
       // Cut by the kill; anything else is looked into by the caller, which finds the turn unfinished.
       if (!isCut(error)) throw error;
-      await Promise.allSettled(answers);
+    }
+    for (const failed of await Promise.all(answers)) {
+      if (failed !== undefined && !isCut(failed)) throw failed;
     }
   }
 
