@@ -226,20 +226,28 @@ describe('a running Engine', () => {
       const command = ['bash', '-c', 'trap "" XFSZ; ulimit -S -f 1500; exec "$0" "$@"', process.execPath];
       const engine = await startEngine(folder, {}, 'Ready', command);
       expect(outline(await turn(engine, 'before', '2 + 2')).at(-1)).toBe('thread_lifecycle completed');
-      const filler = 'x'.repeat(400_000);
       const outcomes: string[] = [];
-      for (let message = 0; message < 8; message++) {
-        const answer = await execute(engine, { task_id: `full-${message}`, message: filler });
-        outcomes.push(answer.ok ? (outline(await all(answer)).at(-1) ?? 'cut') : await errorOf(answer));
+      // Smaller and smaller ones, until not even the smallest write fits.
+      const isWell = async () => (await fetch(`${engine.url}/health`)).status === 200;
+      for (const size of [100_000, 10_000, 1_000, 100]) {
+        for (let misses = 0; misses < 2 && (await isWell()); ) {
+          const task_id = `full-${outcomes.length}`;
+          const answer = await execute(engine, { task_id, message: 'x'.repeat(size) });
+          const outcome = answer.ok ? (outline(await all(answer)).at(-1) ?? 'cut') : await errorOf(answer);
+          if (outcome !== 'thread_lifecycle completed') misses += 1;
+          outcomes.push(outcome);
+        }
       }
-      expect(outcomes.at(-1)).toBe('INTERNAL_ERROR');
+      expect(outcomes.at(-1)).not.toBe('thread_lifecycle completed');
+      const refused = await execute(engine, { task_id: 'refused', message: 'x'.repeat(100_000) });
+      expect(await errorOf(refused)).toBe('INTERNAL_ERROR');
       const ill = await fetch(`${engine.url}/health`);
       expect(ill.status).toBe(503);
       expect(await ill.json()).toMatchObject({ subsystems: { database: 'error' } });
 
       execFileSync('prlimit', ['--pid', String(engine.process.pid), '--fsize=unlimited']);
       expect((await fetch(`${engine.url}/health`)).status).toBe(200);
-      for (let message = 0; message < 8; message++) {
+      for (let message = 0; message < outcomes.length; message++) {
         // A turn that the disk had cut goes on.
         const left = await engine.fetch(`/execute/replay?after=0&follow=true&task_id=full-${message}`);
         if (left.ok) expect(outline(await all(left)).at(-1)).toMatch(/^(thread_lifecycle completed|error)$/);
