@@ -1,5 +1,5 @@
 import { errorFields, type Log } from '../observe/log.ts';
-import type { ToolDef, ToolUseBlock } from '../types.ts';
+import type { ToolDef } from '../types.ts';
 import { type Tool, type ToolContext, type ToolOutcome, WaitingForPerson } from './contract.ts';
 
 /**
@@ -12,7 +12,7 @@ export type ToolRunner = {
   /** Undefined for a name that no tool has. */
   find(name: string): Tool | undefined;
   /** @throws `context.signal.reason` when the turn was aborted, WaitingForPerson, and nothing else. */
-  run(call: ToolUseBlock, context: ToolContext): Promise<ToolOutcome>;
+  run(tool: Tool, input: unknown, context: ToolContext): Promise<ToolOutcome>;
 };
 
 /** A tool that has not answered by then is given up. */
@@ -25,12 +25,7 @@ export function createToolRunner(tools: Tool[], options: { log: Log; time_limit_
     definitions: tools.map((tool) => tool.definition),
     find: (name) => byName.get(name),
 
-    async run(call, context) {
-      const tool = byName.get(call.name);
-      if (tool === undefined) {
-        const known = [...byName.keys()].join(', ');
-        return { error: 'not_found', output: `There is no tool ${call.name}. Tools: ${known}.` };
-      }
+    async run(tool, input, context) {
       const turn = context.signal;
       turn.throwIfAborted();
       const limit_ms =
@@ -38,14 +33,14 @@ export function createToolRunner(tools: Tool[], options: { log: Log; time_limit_
       const late = limit_ms === null ? undefined : AbortSignal.timeout(limit_ms);
       const signal = late === undefined ? turn : AbortSignal.any([turn, late]);
       try {
-        return await Promise.race([tool.run(call.input, { ...context, signal }), rejectOnAbort(signal)]);
+        return await Promise.race([tool.run(input, { ...context, signal }), rejectOnAbort(signal)]);
       } catch (error) {
         turn.throwIfAborted();
         if (error instanceof WaitingForPerson) throw error;
         if (late?.aborted && limit_ms !== null) {
           return { error: 'timeout', output: `No outcome after ${limit_ms / 1000} s.` };
         }
-        options.log.error('A tool broke', { extra: { tool: call.name, ...errorFields(error) } });
+        options.log.error('A tool broke', { extra: { tool: tool.definition.name, ...errorFields(error) } });
         return { error: 'execution_failed', output: 'The tool broke unexpectedly.' };
       }
     },

@@ -128,6 +128,7 @@ function toolStep(turn: Turn, thread: Thread, note: string | undefined): ToolSte
   return {
     brain: turn.brain,
     tools: turn.tools,
+    allowed: thread.agent.tools,
     record: thread.record,
     note,
     task_id: turn.task_id,

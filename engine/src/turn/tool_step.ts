@@ -19,6 +19,8 @@ import type { ThreadRecord } from './record.ts';
 export type ToolStep = {
   brain: Brain;
   tools: ToolRunner;
+  /** Names of the tools that the agent has. */
+  allowed: string[];
   record: ThreadRecord;
   task_id: string;
   /** Something the model is to be told with the results. */
@@ -74,14 +76,20 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
 
   /** Takes one call as far as it goes now. */
   async function advance(row: ToolCallRow, call: ToolUseBlock): Promise<Verdict> {
-    const tool = step.tools.find(call.name);
     if (call.invalid_input !== undefined) {
       return settle(row, 'done', {
         error: 'invalid_input',
         output: `The input is not a JSON object: ${call.invalid_input.slice(0, 1_000)}`,
       });
     }
-    if (tool === undefined) return await run(row, call, undefined);
+    // A model may name any tool it has ever heard of; shown to it were these.
+    const tool = step.allowed.includes(call.name) ? step.tools.find(call.name) : undefined;
+    if (tool === undefined) {
+      return settle(row, 'done', {
+        error: 'not_found',
+        output: `You have no tool ${call.name}. Your tools: ${step.allowed.join(', ')}.`,
+      });
+    }
 
     const gate = person(row, 'gate', 0, tool.asks?.(call.input) ?? null, call);
     if (gate === 'waiting') return 'waiting';
@@ -137,12 +145,12 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
     return 'waiting';
   }
 
-  async function run(row: ToolCallRow, call: ToolUseBlock, tool?: Tool, said?: Answered): Promise<Verdict> {
+  async function run(row: ToolCallRow, call: ToolUseBlock, tool: Tool, said?: Answered): Promise<Verdict> {
     const started = step.now();
-    const effect = tool?.effect(call.input);
+    const effect = tool.effect(call.input);
     if (effect === 'once' || effect === 'checkable') step.record.start(row);
     try {
-      const outcome = await step.tools.run(call, { ...context(row), answered: said });
+      const outcome = await step.tools.run(tool, call.input, { ...context(row), answered: said });
       signal.throwIfAborted();
       return settle(row, 'done', outcome, step.now() - started);
     } catch (error) {
