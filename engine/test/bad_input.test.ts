@@ -80,6 +80,24 @@ describe('bad input to POST /execute', () => {
     expect(details?.issues).toEqual(expect.arrayContaining([expect.objectContaining({ path })]));
   });
 
+  it.each<[unknown, RegExp]>([
+    ['picture.png', /^must be a list of media blocks$/],
+    [['picture.png'], /^must be \{"type", "source"\}/],
+    [[{ type: 'gif', source: {} }], /^must be \{"type", "source"\}/],
+    [[{ type: 'image' }], /^must be \{"type": "base64", "media_type", "data"\}/],
+    [[{ type: 'image', source: { type: 'file' } }], /^must be \{"type": "base64", "media_type", "data"\}/],
+    [[{ type: 'audio', source: { type: 'base64', data: 'AAAA' } }], /^must be one of audio/],
+    [[{ type: 'image', source: { type: 'base64', media_type: 'image/png' } }], /^must be Base64/],
+  ])('media %j: says what to send', async (media, message) => {
+    const answer = await engine.fetch('/execute', {
+      method: 'POST',
+      headers: json,
+      body: JSON.stringify({ ...ok, media }),
+    });
+    const { details } = await errorOf(answer);
+    expect(details?.issues).toEqual([expect.objectContaining({ message: expect.stringMatching(message) })]);
+  });
+
   const raw: [string, RequestInit][] = [
     ['malformed JSON', { headers: json, body: '{"message": "m"' }],
     ['an empty body', { headers: json, body: '' }],

@@ -1,50 +1,16 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ModelServer, startModelServer } from '@september/model-server';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Engine, startEngine, temporaryFolder } from './support/engine.ts';
-import {
-  all,
-  errorOf,
-  events,
-  execute,
-  outline,
-  type Received,
-  rest,
-  textOf,
-  turn,
-  until,
-} from './support/stream.ts';
+import { answer, asks, isAsked } from './support/person.ts';
+import { scriptedModel } from './support/scripted.ts';
+import { all, errorOf, events, execute, outline, rest, textOf, turn, until } from './support/stream.ts';
 
-let model: ModelServer;
-let folder: string;
-let engine: Engine;
-const settings = () => ({
-  LLM_PROVIDER: 'anthropic',
-  LLM_BASE_URL: `${model.url}/v1`,
-  LLM_MODEL: 'claude-sonnet-4-5',
-});
+const model = await scriptedModel();
+const folder = temporaryFolder();
+const engine = await startEngine(folder, model.settings);
 
-beforeAll(async () => {
-  model = await startModelServer();
-  folder = temporaryFolder();
-  engine = await startEngine(folder, settings());
-});
-
-afterAll(async () => {
-  await engine.stop();
-  await model.close();
-});
-
-const respond = (body: Record<string, unknown>, to: Engine = engine) =>
-  to.fetch('/hitl/respond', {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify(body),
-  });
-
-const asks = (question: string) => ({ tool: 'ask_user', input: { question } });
-const isAsked = (event: Received) => event.type === 'hitl_request';
+const respond = (body: Record<string, unknown>, to: Engine = engine) => answer(to, body);
 
 /** The last results that the model was shown. */
 function lastResults(): { content: unknown; is_error?: boolean; type: string; text?: string }[] {
@@ -115,13 +81,13 @@ describe('a question to the person', () => {
 
   it('survives kill -9, and is answered from any client, once', async () => {
     const place = temporaryFolder();
-    let other = await startEngine(place, settings());
+    let other = await startEngine(place, model.settings);
     model.script({ steps: [asks('Still there?')] });
     const stream = events(await execute(other, { task_id: 'long', message: 'Wait.' }));
     const seen = await until(stream, isAsked);
     await other.stop('SIGKILL');
 
-    other = await startEngine(place, settings());
+    other = await startEngine(place, model.settings);
     const attached = await execute(
       other,
       { task_id: 'long', message: 'Wait.' },
@@ -141,7 +107,7 @@ describe('a question to the person', () => {
   });
 
   it('ends its turn with HITL_EXPIRED when nobody answers in time', async () => {
-    const hasty = await startEngine(temporaryFolder(), { ...settings(), CHANNEL_STATE_TTL_HITL: '1' });
+    const hasty = await startEngine(temporaryFolder(), { ...model.settings, CHANNEL_STATE_TTL_HITL: '1' });
     model.script({ steps: [asks('Anybody?')] });
     const received = await turn(hasty, 'nobody', 'Ask.');
     expect(outline(received).slice(-2)).toEqual(['thread_lifecycle errored', 'error']);
@@ -214,88 +180,6 @@ describe('a turn that is cancelled', () => {
     // The call it left open has a result: the scripted server refuses a history in which one has none.
     model.script({ steps: [{ text: 'All right.' }] });
     expect(textOf(await turn(engine, 'withdrawn', 'Never mind.'))).toBe('All right.');
-  });
-});
-
-describe('sub-agents', () => {
-  const agent = (message: string, name = 'assistant') => ({
-    tool: 'run_agent',
-    input: { agent: name, message },
-  });
-
-  it('work at the same time, in threads of their own, and give their last words', async () => {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    model.script({ steps: Array.from({ length: 10 }, (_, n) => agent(`Part ${n}`)) });
-    const asked: string[] = [];
-    model.answer((request) => {
-      const [message] = request.body.messages as { content: { text?: string }[] }[];
-      const text = String(message?.content[0]?.text);
-      if (!text.startsWith('Part')) return { steps: [{ text: 'Together.' }] };
-      asked.push(text);
-      // None answers before all were asked: they can only have been asked side by side.
-      if (asked.length === 10) resolve();
-      return { steps: [{ until: promise }, { text: `Done with ${text}.` }] };
-    });
-    const received = await turn(engine, 'team', 'Divide.');
-    const results = received.filter((event) => event.type === 'tool_result');
-    expect(results.map((event) => event.data.output)).toEqual(
-      Array.from({ length: 10 }, (_, n) => `Done with Part ${n}.`),
-    );
-    const calls = received
-      .filter((event) => event.type === 'tool_call')
-      .map((event) => event.data.tool_call_id);
-    const parents = new Set(received.map((event) => event.data.parent_tool_call_id));
-    expect(parents).toEqual(new Set([undefined, ...calls]));
-    expect(textOf(received.filter((event) => event.data.parent_tool_call_id === undefined))).toBe(
-      'Together.',
-    );
-    // Their messages are not the conversation's.
-    model.answer(() => ({ steps: [{ text: 'Yes.' }] }));
-    await turn(engine, 'team', 'All done?');
-    const messages = model.requests.at(-1)?.body.messages as unknown[];
-    expect(messages).toHaveLength(5);
-  });
-
-  it('ask in the stream of their parent, and go on with the answer', async () => {
-    model.script(
-      { steps: [agent('Ask for me.')] },
-      { steps: [asks('Which one?')] },
-      { steps: [{ text: 'The left one.' }] },
-      { steps: [{ text: 'Left.' }] },
-    );
-    const stream = events(await execute(engine, { task_id: 'nested', message: 'Find out.' }));
-    const seen = await until(stream, isAsked);
-    const call = seen.find((event) => event.type === 'tool_call');
-    expect(seen.at(-1)?.data).toMatchObject({ parent_tool_call_id: call?.data.tool_call_id });
-    await respond({ task_id: 'nested', answer: 'left' });
-    const remaining = await rest(stream);
-    expect(
-      remaining.filter((event) => event.type === 'tool_result').map((event) => event.data.output),
-    ).toEqual(['left', 'The left one.']);
-    expect(remaining.at(-1)?.data).toMatchObject({ phase: 'completed' });
-  });
-
-  it('go three deep, and an unknown one is told with those there are', async () => {
-    model.script(
-      { steps: [agent('1'), agent('x', 'nobody')] },
-      { steps: [agent('2')] },
-      { steps: [agent('3')] },
-      { steps: [agent('4')] },
-      { steps: [{ text: 'I am the third.' }] },
-      { steps: [{ text: 'Second.' }] },
-      { steps: [{ text: 'First.' }] },
-      { steps: [{ text: 'End.' }] },
-    );
-    const received = await turn(engine, 'deep', 'Down.');
-    const results = received.filter((event) => event.type === 'tool_result').map((event) => event.data);
-    expect(results.map(({ output, error }) => error ?? output)).toEqual([
-      'execution_failed',
-      'I am the third.',
-      'Second.',
-      'First.',
-      'not_found',
-    ]);
-    expect(results.at(-1)?.output).toContain('assistant');
   });
 });
 

@@ -1,26 +1,18 @@
-import { type ModelServer, startModelServer } from '@september/model-server';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Engine, startEngine, temporaryFolder } from './support/engine.ts';
+import { answer, asks, isAsked } from './support/person.ts';
+import { scriptedModel } from './support/scripted.ts';
 import { all, errorOf, events, execute, outline, rest, textOf, turn, until } from './support/stream.ts';
 
-let model: ModelServer;
-const settings = () => ({
-  LLM_PROVIDER: 'anthropic',
-  LLM_BASE_URL: `${model.url}/v1`,
-  LLM_MODEL: 'claude-sonnet-4-5',
-});
-
-beforeAll(async () => {
-  model = await startModelServer();
-});
-
-afterAll(() => model.close());
+const model = await scriptedModel();
 
 describe('a client that leaves', () => {
   let engine: Engine;
 
   beforeAll(async () => {
-    engine = await startEngine(temporaryFolder(), settings());
+    engine = await startEngine(temporaryFolder(), model.settings);
   });
 
   afterAll(() => engine.stop());
@@ -122,19 +114,19 @@ describe('a client that leaves', () => {
 describe('an Engine that is stopped', () => {
   it('remembers the conversation and the replay after SIGTERM and after kill -9', async () => {
     const folder = temporaryFolder();
-    let engine = await startEngine(folder, settings());
+    let engine = await startEngine(folder, model.settings);
     model.script({ steps: [{ text: 'Hello Ada.' }] });
     const before = await turn(engine, 'memory', 'I am Ada.');
     expect(await engine.stop('SIGTERM')).toBe(0);
 
-    engine = await startEngine(folder, settings());
+    engine = await startEngine(folder, model.settings);
     expect(await all(engine.fetch('/execute/replay?after=0'))).toEqual(before);
     model.script({ steps: [{ text: 'You are Ada.' }] });
     const again = await turn(engine, 'memory', 'Who am I?');
     expect(again[0]?.id).toBeGreaterThan(before.at(-1)?.id ?? 0);
     expect(await engine.stop('SIGKILL')).toBe('SIGKILL');
 
-    engine = await startEngine(folder, settings());
+    engine = await startEngine(folder, model.settings);
     model.script({ steps: [{ text: 'Still Ada.' }] });
     await turn(engine, 'memory', 'And now?');
     const sent = JSON.stringify(model.requests.at(-1)?.body.messages);
@@ -145,7 +137,7 @@ describe('an Engine that is stopped', () => {
 
   it('goes on with a turn that kill -9 cut in the middle of an answer; what was shown of that is void', async () => {
     const folder = temporaryFolder();
-    let engine = await startEngine(folder, settings());
+    let engine = await startEngine(folder, model.settings);
     model.script(
       { steps: [{ text: 'Let me look. ' }, { tool: 'list_files', input: {} }] },
       { steps: [{ text: 'I see ' }, { until: new Promise(() => {}) }] },
@@ -155,7 +147,7 @@ describe('an Engine that is stopped', () => {
     await engine.stop('SIGKILL');
 
     model.script({ steps: [{ text: 'I see nothing.' }] });
-    engine = await startEngine(folder, settings());
+    engine = await startEngine(folder, model.settings);
     const headers = { 'Last-Event-ID': String(seen.at(-1)?.id) };
     const remaining = await all(execute(engine, { task_id: 'killed', message: 'Look.' }, { headers }));
     expect(outline(remaining)).toEqual([
@@ -177,7 +169,7 @@ describe('an Engine that is stopped', () => {
 
   it('is found by sending the same again; another message has to wait', async () => {
     const folder = temporaryFolder();
-    let engine = await startEngine(folder, settings());
+    let engine = await startEngine(folder, model.settings);
     model.script({ steps: [{ tool: 'list_files', input: {} }] });
     const stream = events(await execute(engine, { task_id: 'open', message: 'Look.' }));
     const seen = await until(stream, (event) => event.type === 'tool_call');
@@ -185,11 +177,11 @@ describe('an Engine that is stopped', () => {
 
     const { promise, resolve } = Promise.withResolvers<void>();
     model.script({ steps: [{ text: 'Fine' }, { until: promise }, { text: '.' }] });
-    engine = await startEngine(folder, settings());
+    engine = await startEngine(folder, model.settings);
     expect(await errorOf(await execute(engine, { task_id: 'open', message: 'Well?' }))).toBe('TASK_BUSY');
-    const same = all(execute(engine, { task_id: 'open', message: 'Look.' }));
+    const same = await execute(engine, { task_id: 'open', message: 'Look.' });
     resolve();
-    const received = await same;
+    const received = await all(same);
     expect(received.slice(0, seen.length)).toEqual(seen);
     expect(received.filter((event) => event.type === 'tool_result')).toHaveLength(1);
     expect(textOf(received)).toBe('Fine.');
@@ -198,7 +190,7 @@ describe('an Engine that is stopped', () => {
 
   it('is found by sending the same again also when it has gone on and ended; once', async () => {
     const folder = temporaryFolder();
-    let engine = await startEngine(folder, settings());
+    let engine = await startEngine(folder, model.settings);
     const asked = model.requests.length + 1;
     model.script({ silent: true });
     const cut = await execute(engine, { task_id: 'late', message: 'Think.' });
@@ -207,7 +199,7 @@ describe('an Engine that is stopped', () => {
     await cut.body?.cancel().catch(() => undefined);
 
     model.script({ steps: [{ text: 'Thought.' }] }, { steps: [{ text: 'Again.' }] });
-    engine = await startEngine(folder, settings());
+    engine = await startEngine(folder, model.settings);
     await all(engine.fetch('/execute/replay?after=0&task_id=late&follow=true'));
     expect(model.requests.length).toBe(asked + 1);
     expect(textOf(await turn(engine, 'late', 'Think.'))).toBe('Thought.');
@@ -219,13 +211,13 @@ describe('an Engine that is stopped', () => {
     const folder = temporaryFolder();
     for (let crash = 1; crash <= 3; crash++) {
       model.script({ steps: [{ text: 'Now ' }, { until: new Promise(() => {}) }] });
-      const engine = await startEngine(folder, settings());
+      const engine = await startEngine(folder, model.settings);
       const stream = events(await execute(engine, { task_id: 'deadly', message: 'Crash.' }));
       await until(stream, (event) => event.data.phase === 'resumed' || crash === 1);
       await until(stream, (event) => event.type === 'text_delta');
       await engine.stop('SIGKILL');
     }
-    const engine = await startEngine(folder, settings());
+    const engine = await startEngine(folder, model.settings);
     const last = await all(engine.fetch('/execute/replay?after=0&task_id=deadly&follow=true'));
     expect(outline(last).slice(-2)).toEqual(['thread_lifecycle errored', 'error']);
     expect(last.at(-1)?.data).toMatchObject({ error: 'INTERNAL_ERROR' });
@@ -234,8 +226,30 @@ describe('an Engine that is stopped', () => {
     await engine.stop();
   });
 
+  it('outlives a turn that it cannot even begin with, and takes it up when it can', async () => {
+    const folder = temporaryFolder();
+    const engine = await startEngine(folder, model.settings);
+    model.script({ steps: [asks('Ready?')] });
+    const stream = events(await execute(engine, { task_id: 'begin', message: 'Ask.' }));
+    await until(stream, isAsked);
+    await expect.poll(() => engine.json('/activity')).toMatchObject({ in_flight_turns: 0 });
+    // A brain that cannot be read, as with a broken disk.
+    const brain = new DatabaseSync(join(folder, 'brain.sqlite'), { timeout: 5_000 });
+    brain.exec('ALTER TABLE turns RENAME COLUMN active_ms TO away');
+    await answer(engine, { task_id: 'begin', answer: 'yes' });
+    await engine.logged((line) => line.message === 'The end of a turn could not be recorded');
+    await rest(stream);
+
+    brain.exec('ALTER TABLE turns RENAME COLUMN away TO active_ms');
+    brain.close();
+    model.script({ steps: [{ text: 'Go.' }] });
+    const received = await all(execute(engine, { task_id: 'begin', message: 'Ask.' }));
+    expect(textOf(received)).toBe('Go.');
+    await engine.stop();
+  });
+
   it('drains on SIGTERM: says so, takes no new turns, lets the running one end', async () => {
-    const engine = await startEngine(temporaryFolder(), settings());
+    const engine = await startEngine(temporaryFolder(), model.settings);
     const { promise, resolve } = Promise.withResolvers<void>();
     model.script({ steps: [{ text: 'Nearly ' }, { until: promise }, { text: 'done.' }] });
     const stream = events(await execute(engine, { task_id: 'drain', message: 'Finish.' }));
@@ -261,7 +275,7 @@ describe('an Engine that is stopped', () => {
   });
 
   it('leaves at once on a second signal', async () => {
-    const engine = await startEngine(temporaryFolder(), settings());
+    const engine = await startEngine(temporaryFolder(), model.settings);
     model.script({ steps: [{ text: 'Never ' }, { until: new Promise(() => {}) }] });
     const stream = events(await execute(engine, { task_id: 'stuck', message: 'Go.' }));
     await until(stream, (event) => event.type === 'text_delta');

@@ -1,6 +1,6 @@
-import { type ModelServer, startModelServer } from '@september/model-server';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Engine, type Json, startEngine, temporaryFolder } from './support/engine.ts';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { type Json, startEngine, temporaryFolder } from './support/engine.ts';
+import { scriptedModel } from './support/scripted.ts';
 import {
   all,
   errorOf,
@@ -14,23 +14,8 @@ import {
   until,
 } from './support/stream.ts';
 
-let model: ModelServer;
-let engine: Engine;
-const settings = () => ({
-  LLM_PROVIDER: 'anthropic',
-  LLM_BASE_URL: `${model.url}/v1`,
-  LLM_MODEL: 'claude-sonnet-4-5',
-});
-
-beforeAll(async () => {
-  model = await startModelServer();
-  engine = await startEngine(temporaryFolder(), settings());
-});
-
-afterAll(async () => {
-  await engine.stop();
-  await model.close();
-});
+const model = await scriptedModel();
+const engine = await startEngine(temporaryFolder(), model.settings);
 
 const first = (received: Received[]) => String(received[0]?.data.message_id);
 const last = (received: Received[]) => String(received.at(-1)?.data.message_id);
@@ -219,7 +204,7 @@ describe('is refused before the stream', () => {
 
 it('goes on after kill -9, is found by the same request, and by no other', async () => {
   const folder = temporaryFolder();
-  let own = await startEngine(folder, settings());
+  let own = await startEngine(folder, model.settings);
   model.script({ steps: [{ text: 'Four.' }] }, { steps: [{ text: 'Fi' }, { until: new Promise(() => {}) }] });
   const asked = await turn(own, 'killed', 'A number?');
   const body = { task_id: 'killed', message: 'A number?', retry_message_id: first(asked) };
@@ -228,7 +213,7 @@ it('goes on after kill -9, is found by the same request, and by no other', async
 
   const { promise, resolve } = Promise.withResolvers<void>();
   model.script({ steps: [{ text: 'Five' }, { until: promise }, { text: '.' }] });
-  own = await startEngine(folder, settings());
+  own = await startEngine(folder, model.settings);
   for (const other of [
     { retry_message_id: null },
     { retry_message_id: null, edit_message_id: first(asked) },

@@ -56,6 +56,9 @@ export function openMessages(db: DatabaseSync) {
      WHERE task_id = ? AND thread_id = '' ORDER BY position`);
   const supersede = db.prepare('UPDATE messages SET superseded = 1 WHERE task_id = ? AND position >= ?');
 
+  const answers = db.prepare(`
+    SELECT ${columns} FROM messages
+     WHERE turn_id = ? AND thread_id = ? AND role = 'assistant' AND superseded = 0 ORDER BY position DESC LIMIT ?`);
   const at = db.prepare(`SELECT ${columns} FROM messages WHERE position = ? AND superseded = 0`);
   const newest = db.prepare('SELECT coalesce(max(position), 0) AS position FROM messages WHERE turn_id = ?');
 
@@ -80,6 +83,10 @@ export function openMessages(db: DatabaseSync) {
 
     /** The live one at this position, if there is one. */
     at: (position: number): StoredMessage[] => at.all(position).map(toMessage),
+
+    /** The last answers of a turn in a thread, `limit` of them at most, oldest first. */
+    answers: (turn_id: string, thread_id: string, limit: number): StoredMessage[] =>
+      answers.all(turn_id, thread_id, limit).map(toMessage).reverse(),
 
     /** The whole conversation, oldest first. */
     ofTask: (task_id: string): ListedMessage[] => ofTask.all(task_id).map(toListed),

@@ -1,3 +1,4 @@
+/** Questions of a turn to the person, and their answers. Source: engine-api, "/hitl"; E8. */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import { z } from 'zod';
 import type { Brain } from '../brain/brain.ts';
@@ -8,8 +9,6 @@ import { safeText } from '../turn/text.ts';
 import type { Bindings } from './bindings.ts';
 import { errorAnswers } from './errors.ts';
 import { KEY } from './security.ts';
-
-/** Questions of a turn to the person, and their answers. Source: engine-api, "/hitl"; E8. */
 
 /** The longest answer or comment, characters: it goes to the model. */
 const MAX_ANSWER = 100_000;

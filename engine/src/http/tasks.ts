@@ -1,3 +1,4 @@
+/** `/tasks` (E10): the conversations of this Engine. Source: engine-api, "/tasks". */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import { EngineErrorBody } from '@september/contract';
 import { z } from 'zod';
@@ -12,8 +13,6 @@ import type { ContentBlock } from '../types.ts';
 import type { Bindings } from './bindings.ts';
 import { errorAnswers } from './errors.ts';
 import { KEY } from './security.ts';
-
-/** `/tasks` (E10): the conversations of this Engine. Source: engine-api, "/tasks". */
 
 const MAX_PAGE = 200;
 

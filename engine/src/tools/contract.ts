@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Answered } from '../brain/hitl.ts';
+import type { ErrorCode } from '../errors.ts';
 import type { ToolDef } from '../types.ts';
 
 /**
@@ -21,8 +22,8 @@ export type FailureReason =
   | 'not_found'
   | 'execution_failed';
 
-/** `output` must survive JSON. With `error` it explains, in words for the model. */
-export type ToolOutcome = { output: unknown; error?: FailureReason };
+/** `output` must survive JSON. With `error`, a reason or a code of the catalogue, it explains, in words for the model. */
+export type ToolOutcome = { output: unknown; error?: FailureReason | ErrorCode };
 
 export type ToolContext = {
   /** Aborts when nobody waits for the outcome any more; a tool then stops what it does. */
@@ -47,7 +48,10 @@ export type Tool = {
   definition: ToolDef;
   /** Of a call with this input. */
   effect(input: Record<string, unknown>): Effect;
-  /** Longest time a call may take, milliseconds; null: as long as the turn may. Default: that of the runner. */
+  /**
+   * Longest time a call may take, milliseconds. Default: that of the runner. Null: as long as the turn may; such a tool
+   * is waited for also after its signal has aborted, and has to end then by itself.
+   */
   time_limit_ms?: number | null;
   /** What a person is asked before the call runs. A `permission` that is not `yes` fails the call. */
   asks?(input: Record<string, unknown>): Ask | null;

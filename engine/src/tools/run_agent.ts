@@ -11,7 +11,7 @@ export function runAgentTool(): Tool {
       'Gives a self-contained piece of work to another agent and returns its final answer. It sees only your message, not this conversation; say everything it needs. Several calls in one answer run at the same time.',
     // Its thread is in the brain: run again it goes on where it stood.
     effect: 'idempotent',
-    // What it does has limits of its own: those of the turn.
+    // What it does has limits of its own, those of the turn; and what it says must not come after the turn's end.
     time_limit_ms: null,
     input: z.object({
       agent: z.string().min(1).max(128).describe('Name of the agent.'),

@@ -33,7 +33,8 @@ export function createToolRunner(tools: Tool[], options: { log: Log; time_limit_
       const late = limit_ms === null ? undefined : AbortSignal.timeout(limit_ms);
       const signal = late === undefined ? turn : AbortSignal.any([turn, late]);
       try {
-        return await Promise.race([tool.run(input, { ...context, signal }), rejectOnAbort(signal)]);
+        const running = tool.run(input, { ...context, signal });
+        return await (late === undefined ? running : Promise.race([running, rejectOnAbort(signal)]));
       } catch (error) {
         turn.throwIfAborted();
         if (error instanceof WaitingForPerson) throw error;

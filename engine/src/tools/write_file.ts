@@ -1,3 +1,8 @@
+/**
+ * Writes text inside the allowed roots. The folder is opened first and the file is named from there, so that no
+ * link put in place meanwhile leads out. Overwriting replaces the file in one step: whoever reads sees the old
+ * text or the new. Source: engine-runtime, "Platform tools".
+ */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
@@ -10,11 +15,7 @@ import { defineTool, PathInput, type Tool, type ToolOutcome } from './contract.t
 /** One call; more is written in several. */
 const MAX_CHARACTERS = 1_000_000;
 
-/**
- * Writes text inside the allowed roots. The folder is opened first and the file is named from there, so that no
- * link put in place meanwhile leads out. Overwriting replaces the file in one step: whoever reads sees the old
- * text or the new. Source: engine-runtime, "Platform tools".
- */
+/** Text up to `MAX_CHARACTERS` a call. */
 export function writeFileTool(roots: Roots): Tool {
   return defineTool({
     name: 'write_file',

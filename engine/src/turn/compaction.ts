@@ -1,16 +1,15 @@
-import type { NewCompaction } from '../brain/compactions.ts';
-import { Carried, carryOn, fitted, NOTHING_CARRIED, render } from './carried.ts';
-import { cutsOf } from './cut.ts';
-import { REVIEW_PROMPT, reviewOf } from './review.ts';
-import { USUAL_RATE } from './tokens.ts';
-import { tokensAfter, type View } from './view.ts';
-
 /**
  * Makes room in a conversation that no longer fits: cut.ts says where it can be cut, carried.ts what outlives
  * the cut literally, review.ts what the light model may say about it. Here they are put together: the mildest
  * cut that makes room *enough* is taken, because each compaction costs the provider's cache and the next should
  * be far away. Originals stay in the brain. Source: engine-runtime, "Compaction".
  */
+import type { NewCompaction } from '../brain/compactions.ts';
+import { Carried, carryOn, fitted, NOTHING_CARRIED, render } from './carried.ts';
+import { cutsOf } from './cut.ts';
+import { REVIEW_PROMPT, reviewOf } from './review.ts';
+import { USUAL_RATE } from './tokens.ts';
+import { tokensAfter, type View } from './view.ts';
 
 /** Shares of the tokens that a request may have. */
 const SHARES = {

@@ -9,12 +9,12 @@ import { errorFields, type Log } from '../observe/log.ts';
 import { createSlots, type ToolRunner } from '../tools/runner.ts';
 import type { CacheMonitor } from './cache_monitor.ts';
 import type { Contexts } from './context.ts';
-import { startDeadline } from './deadline.ts';
+import { type Deadline, startDeadline } from './deadline.ts';
 import { turnFailure } from './failure.ts';
 import { type Guards, timedOut } from './guards.ts';
 import { runTurn } from './loop.ts';
 import type { BlockCounter } from './model_call.ts';
-import { openTurn, type RecordParts, resolveRequest, turnRecord } from './record.ts';
+import { openTurn, type RecordParts, resolveRequest, type TurnRecord, turnRecord } from './record.ts';
 import { prepareToResume } from './recover.ts';
 import type { ExecuteRequest } from './request.ts';
 import { rewindOf } from './rewind.ts';
@@ -233,24 +233,25 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
   async function runToItsEnd(slot: Slot, abort: AbortController): Promise<void> {
     const { task_id, turn_id } = slot;
     const started = now();
-    const { active_ms } = brain.turns.spent(turn_id);
-    const deadline = startDeadline(limits.turn_timeout_s, active_ms, () =>
-      abort.abort(timedOut(limits.turn_timeout_s)),
-    );
-    const record = turnRecord(parts, slot, deadline.active_ms);
+    let deadline: Deadline | undefined;
+    const record = turnRecord(parts, slot, () => deadline?.active_ms() ?? 0);
     log.info('Starting execution', { task_id, extra: { turn_id } });
     let outcome: string = 'completed';
     try {
+      const { active_ms } = brain.turns.spent(turn_id);
+      deadline = startDeadline(limits.turn_timeout_s, active_ms, () =>
+        abort.abort(timedOut(limits.turn_timeout_s)),
+      );
       // The stream is opened before the context is built: `thread_lifecycle` started goes out at once.
       await new Promise(setImmediate);
       abort.signal.throwIfAborted();
       if (slot.cut !== undefined) slot.blocks = prepareToResume(parts, slot.cut);
       slot.cut = undefined;
-      outcome = await takeTurn(slot, record, abort.signal);
+      outcome = await takeTurn(slot, record, abort);
     } catch (error) {
       outcome = endBroken(slot, record, abort.signal.aborted ? abort.signal.reason : error);
     } finally {
-      deadline.stop();
+      deadline?.stop();
       // Whatever still runs for this turn has nobody to run for.
       abort.abort(new Suspended());
       slot.run = undefined;
@@ -265,7 +266,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
     if (outcome === 'waiting' && !draining && brain.hitl.waiting(task_id).length === 0) run(slot);
   }
 
-  function takeTurn(slot: Slot, record: ReturnType<typeof turnRecord>, signal: AbortSignal) {
+  function takeTurn(slot: Slot, record: TurnRecord, abort: AbortController) {
     const agent = catalog.agents.get(slot.agent);
     if (agent === undefined) {
       throw new EngineError('NOT_FOUND', `There is no agent ${JSON.stringify(slot.agent)} any more.`);
@@ -286,7 +287,9 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
         blocks: slot.blocks,
         thinking: super_thinking,
         limits,
-        signal,
+        signal: abort.signal,
+        end: (error) => abort.abort(error),
+        log,
         answered: () => new Promise((resolve) => slot.listeners.add(resolve)),
         now,
       },
@@ -295,7 +298,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
   }
 
   /** @returns how it ended, for the log. */
-  function endBroken(slot: Slot, record: ReturnType<typeof turnRecord>, error: unknown): string {
+  function endBroken(slot: Slot, record: TurnRecord, error: unknown): string {
     if (error instanceof Suspended) return 'suspended';
     const failure = turnFailure(error, log, slot.task_id);
     try {

@@ -1,3 +1,4 @@
+import { canonical } from '../brain/tool_calls.ts';
 import { EngineError } from '../errors.ts';
 import type { ToolUseBlock } from '../types.ts';
 
@@ -21,7 +22,8 @@ export type Guards = {
   /** @throws EngineError with the code of the budget that `next` would exceed. */
   beforeCall(next: NextCall, spent: Spent): void;
   /**
-   * Judges the calls of the last answer. `answers`: the calls of each answer of the turn so far, oldest first.
+   * Judges the calls of the last answer. `answers`: the calls of each of the turn's last `REPEATS_STOPPED` answers,
+   * or of more, oldest first.
    * `warn`: the model is to be told; `stop`: none of them is to run.
    */
   repeated(answers: ToolUseBlock[][]): 'ok' | 'warn' | 'stop';
@@ -98,10 +100,10 @@ export function repeatedCall(): EngineError {
 
 /** How often `call` was made in the last answers without one in between that did not make it. */
 function timesRunning(call: ToolUseBlock, answers: ToolUseBlock[][]): number {
-  const same = canonical(call);
+  const same = actionOf(call);
   let times = 0;
   for (const calls of answers.toReversed()) {
-    const here = calls.filter((other) => canonical(other) === same).length;
+    const here = calls.filter((other) => actionOf(other) === same).length;
     if (here === 0) break;
     times += here;
   }
@@ -109,12 +111,8 @@ function timesRunning(call: ToolUseBlock, answers: ToolUseBlock[][]): number {
 }
 
 /** The same for calls that differ only in the order of their input's keys. */
-function canonical(call: ToolUseBlock): string {
-  return JSON.stringify([call.name, call.invalid_input ?? null, call.input], (_, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  );
+function actionOf({ name, invalid_input, input }: ToolUseBlock): string {
+  return JSON.stringify([name, invalid_input ?? null, canonical(input)]);
 }
 
 function ended(

@@ -1,3 +1,8 @@
+/**
+ * A question beside the conversation, in the name of a turn. It stands in the journal and counts in the turn's
+ * budgets like any other call; of its answer nothing is shown but the usage. That it fails is no reason to end
+ * the turn: whoever asks has to do without.
+ */
 import { type Herald, HeraldError, type ModelRequest } from '../herald/contract.ts';
 import { errorFields, type Log } from '../observe/log.ts';
 import type { ContextParts } from './context.ts';
@@ -14,11 +19,7 @@ export type LightCallParts = {
   log: Log;
 };
 
-/**
- * A question beside the conversation, in the name of a turn. It stands in the journal and counts in the turn's
- * budgets like any other call; of its answer nothing is shown but the usage. That it fails is no reason to end
- * the turn: whoever asks has to do without.
- */
+/** Source: engine-runtime, "Compaction". */
 export function createLightCall(parts: LightCallParts): ContextParts['ask'] {
   const { herald, guards, spent, model, max_tokens, log } = parts;
   return async ({ task_id, turn_id, record }, { system, text, input_tokens, position }, signal) => {

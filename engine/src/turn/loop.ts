@@ -3,15 +3,16 @@ import type { StoredMessage } from '../brain/messages.ts';
 import type { ToolCallRow } from '../brain/tool_calls.ts';
 import type { Agent, Catalog } from '../catalog/catalog.ts';
 import { type Herald, HeraldError, THINKING_TOKENS } from '../herald/contract.ts';
+import type { Log } from '../observe/log.ts';
 import { type ToolOutcome, WaitingForPerson } from '../tools/contract.ts';
 import type { ToolRunner } from '../tools/runner.ts';
-import type { ToolUseBlock } from '../types.ts';
 import type { CacheMonitor } from './cache_monitor.ts';
 import type { Contexts, Thread as ContextThread } from './context.ts';
-import { type Guards, REPEAT_WARNING, repeatedCall } from './guards.ts';
+import { type Guards, REPEAT_WARNING, REPEATS_STOPPED, repeatedCall } from './guards.ts';
 import { toolCalls } from './history.ts';
 import { type BlockCounter, callModel } from './model_call.ts';
 import type { ThreadRecord, TurnRecord } from './record.ts';
+import { outcomeOfFailure } from './sub_agent.ts';
 import { runTools, type ToolStep } from './tool_step.ts';
 
 /**
@@ -41,6 +42,9 @@ export type Turn = {
   };
   /** Aborts the turn; its reason is what the turn fails with. */
   signal: AbortSignal;
+  /** Aborts it: everything that runs for it stops, and it fails with `error`. */
+  end(error: unknown): void;
+  log: Log;
   answered(): Promise<void>;
   now: () => number;
 };
@@ -72,7 +76,8 @@ async function runThread(turn: Turn, thread: Thread): Promise<StoredMessage | 'w
     } else if (toolCalls(last.content).length === 0) {
       return last;
     } else {
-      const repeated = turn.guards.repeated(answersOf(turn, thread.record.thread_id));
+      const answers = brain.messages.answers(turn.turn_id, thread.record.thread_id, REPEATS_STOPPED);
+      const repeated = turn.guards.repeated(answers.map(({ content }) => toolCalls(content)));
       if (repeated === 'stop') throw repeatedCall();
       const note = repeated === 'warn' ? REPEAT_WARNING : undefined;
       if ((await runTools(last, toolStep(turn, thread, note))) === 'waiting') return 'waiting';
@@ -116,14 +121,6 @@ async function askOnce(turn: Turn, thread: ContextThread, position: number) {
   });
 }
 
-/** The calls of each answer of this turn in this thread, oldest first. */
-function answersOf({ brain, task_id, turn_id }: Turn, thread_id: string): ToolUseBlock[][] {
-  return brain.messages
-    .ofThread(task_id, thread_id)
-    .filter((message) => message.turn_id === turn_id && message.role === 'assistant')
-    .map(({ content }) => toolCalls(content));
-}
-
 function toolStep(turn: Turn, thread: Thread, note: string | undefined): ToolStep {
   return {
     brain: turn.brain,
@@ -134,6 +131,7 @@ function toolStep(turn: Turn, thread: Thread, note: string | undefined): ToolSte
     task_id: turn.task_id,
     concurrency: turn.limits.tool_concurrency,
     signal: turn.signal,
+    end: turn.end,
     answered: turn.answered,
     now: turn.now,
     contextOf: (row) => ({
@@ -163,8 +161,16 @@ async function runAgent(
     return { error: 'execution_failed', output: `Sub-agents go ${MAX_DEPTH} deep at most; do it yourself.` };
   }
   const record = turn.record.thread(`${row.message_id}/${row.ordinal}`, row.tool_call_id);
-  if (turn.brain.messages.last(turn.task_id, record.thread_id) === undefined) record.open(message);
-  const last = await runThread(turn, { agent, record, depth });
+  let last: StoredMessage | 'waiting';
+  try {
+    if (turn.brain.messages.last(turn.task_id, record.thread_id) === undefined) record.open(message);
+    last = await runThread(turn, { agent, record, depth });
+  } catch (error) {
+    const outcome = outcomeOfFailure(name, error, turn.log, turn.task_id);
+    if (outcome !== undefined) return outcome;
+    turn.end(error);
+    throw error;
+  }
   if (last === 'waiting') throw new WaitingForPerson();
   return {
     output: last.content.flatMap((block) => (block.type === 'text' ? [block.text] : [])).join('\n\n'),

@@ -1,3 +1,11 @@
+/**
+ * Runs the tool calls of one model answer: side by side up to the limit, results in the order of the calls.
+ *
+ * It has no memory of its own: each call's row in the ledger says where it stands, so this same function begins
+ * the calls, takes them up after a kill, and goes on when a person has answered. A call that has to ask does
+ * not hold up the others; when nothing but questions is left it returns `waiting`, and whoever hears the answer
+ * calls it again. Source: engine-runtime, "Execution" and "Human in the loop"; E15.
+ */
 import type { Brain } from '../brain/brain.ts';
 import type { Answered, Purpose } from '../brain/hitl.ts';
 import type { StoredMessage } from '../brain/messages.ts';
@@ -8,14 +16,6 @@ import type { ToolUseBlock } from '../types.ts';
 import { toolCalls } from './history.ts';
 import type { ThreadRecord } from './record.ts';
 
-/**
- * Runs the tool calls of one model answer: side by side up to the limit, results in the order of the calls.
- *
- * It has no memory of its own: each call's row in the ledger says where it stands, so this same function begins
- * the calls, takes them up after a kill, and goes on when a person has answered. A call that has to ask does
- * not hold up the others; when nothing but questions is left it returns `waiting`, and whoever hears the answer
- * calls it again. Source: engine-runtime, "Execution" and "Human in the loop"; E15.
- */
 export type ToolStep = {
   brain: Brain;
   tools: ToolRunner;
@@ -28,6 +28,8 @@ export type ToolStep = {
   /** Calls of one answer that run at the same time. */
   concurrency: number;
   signal: AbortSignal;
+  /** Ends the turn: everything that runs for it stops, and it fails with `error`. */
+  end(error: unknown): void;
   /** Resolves when a person has answered, or withdrawn, a question of this task. */
   answered(): Promise<void>;
   /** What this very call may use, beside `signal`, `key` and what a person said. */
@@ -69,9 +71,11 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
       if (parked.size > 0) changes.push(step.answered().then(() => parked.clear()));
       await Promise.race(changes);
     }
-  } finally {
-    // After an abort or a brain that cannot be written nobody looks at the others any more.
-    void Promise.allSettled(running.values());
+  } catch (error) {
+    // Nothing may be said for a turn after its last event: the others stop, and are waited for.
+    step.end(error);
+    await Promise.allSettled(running.values());
+    throw error;
   }
 
   /** Takes one call as far as it goes now. */
@@ -146,6 +150,8 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
   }
 
   async function run(row: ToolCallRow, call: ToolUseBlock, tool: Tool, said?: Answered): Promise<Verdict> {
+    // A call that waited for its slot may find the turn ended.
+    signal.throwIfAborted();
     const started = step.now();
     const effect = tool.effect(call.input);
     if (effect === 'once' || effect === 'checkable') step.record.start(row);

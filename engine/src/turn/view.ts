@@ -1,3 +1,9 @@
+/**
+ * What a thread holds, as stored, in the order in which it is sent: stable first, volatile last: tools, system
+ * prompt, soul, history, message (E14). Tools are sorted and the history is sent as it was sent before, so that
+ * every call extends the prefix the provider has cached; only a compaction, once in a long while, begins a new
+ * one. Source: engine-runtime, "Context".
+ */
 import type { Brain } from '../brain/brain.ts';
 import type { Compaction } from '../brain/compactions.ts';
 import type { StoredMessage } from '../brain/messages.ts';
@@ -6,13 +12,6 @@ import type { Message, ToolDef } from '../types.ts';
 import { type Cut, sizeOf } from './cut.ts';
 import type { ThreadRecord } from './record.ts';
 import { add, type Counted, estimateTokens, rateOf, sizeOfBlocks, sizeOfHead, USUAL_RATE } from './tokens.ts';
-
-/**
- * What a thread holds, as stored, in the order in which it is sent: stable first, volatile last: tools, system
- * prompt, soul, history, message (E14). Tools are sorted and the history is sent as it was sent before, so that
- * every call extends the prefix the provider has cached; only a compaction, once in a long while, begins a new
- * one. Source: engine-runtime, "Context".
- */
 
 /** What the model sees in one call. */
 export type Context = { system: string; tools: ToolDef[]; messages: Message[] };

@@ -4,7 +4,12 @@ import type { ReceivedRequest, Reply, Step } from '@september/model-server';
  * What a model does in a turn of the crash test, written into the user's message, so that the scripted server can
  * say what comes next from the conversation alone: it does not matter how often, or after what, it is asked.
  */
-export type Move = { say?: string; tools?: { tool: string; input: Record<string, unknown> }[] };
+export type Move = {
+  say?: string;
+  tools?: { tool: string; input: Record<string, unknown> }[];
+  /** Instead: the provider refuses with this HTTP status. */
+  refused?: number;
+};
 export type Plan = { name: string; moves: Move[] };
 
 const MARK = 'PLAN ';
@@ -15,6 +20,7 @@ export const messageOf = (plan: Plan): string => `${MARK}${JSON.stringify(plan)}
 export function nextReply(request: ReceivedRequest): Reply {
   const { plan, done } = standOf(request);
   const move = plan.moves[done] ?? { say: 'There is nothing more to do.' };
+  if (move.refused !== undefined) return { status: move.refused };
   const steps: Step[] = [
     ...(move.say === undefined ? [] : [{ text: move.say }]),
     ...(move.tools ?? []).map(({ tool, input }) => ({ tool, input })),

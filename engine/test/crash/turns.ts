@@ -59,6 +59,13 @@ export const SCENARIOS: Record<string, (task: string) => { moves: Move[]; lines:
     ],
     lines: ['a', 'b'],
   }),
+  failing_agent: (task) => ({
+    moves: [
+      { tools: [agent(task, 'one', [{ tools: [append(task, 'a')] }, { refused: 401 }]), append(task, 'b')] },
+      { say: 'It has failed.' },
+    ],
+    lines: ['a', 'b'],
+  }),
 };
 
 export function crashBench(folder: string, model: ModelServer) {
