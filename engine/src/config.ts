@@ -121,6 +121,9 @@ export const Variables = z.object({
     .describe(
       'Guard: dollars per turn by the prices of the catalog; a call that could exceed it is not made, nor one whose price is not known.',
     ),
+  TOKEN_BUDGET_ENABLED: flag(false).describe(
+    'Flag: an answer that is cut at MAX_TOKENS goes on by itself, as often as the guards allow. Removes the natural ceiling of a turn’s cost; use it with TURN_MAX_TOKENS or TURN_MAX_COST_USD.',
+  ),
   REACTIVE_COMPACT_ENABLED: flag(true).describe(
     'Condense older messages when a conversation outgrows the model’s context. Off: CONTEXT_OVERFLOW. Leave on.',
   ),
@@ -182,6 +185,7 @@ export type Config = {
   /** Undefined: no limit. */
   turn_max_tokens: number | undefined;
   turn_max_cost_usd: number | undefined;
+  continue_cut_answers: boolean;
   cache_monitor: boolean;
   /** Whether conversations are condensed. */
   compact: boolean;
@@ -280,6 +284,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     turn_timeout_s: values.TURN_TIMEOUT_S,
     turn_max_tokens: values.TURN_MAX_TOKENS,
     turn_max_cost_usd: values.TURN_MAX_COST_USD,
+    continue_cut_answers: values.TOKEN_BUDGET_ENABLED,
     cache_monitor: values.CACHE_HIT_MONITOR_ENABLED,
     compact: values.REACTIVE_COMPACT_ENABLED,
     tool_concurrency: values.CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY,

@@ -13,6 +13,7 @@ export const ERRORS = {
   TASK_BUSY: { status: 409, retry: 'after the turn ends, or attach with Last-Event-ID' },
   HITL_REQUIRED: { status: 409, retry: 'no, call /hitl/respond first' },
   CONTEXT_OVERFLOW: { status: 422, retry: 'no, start a new task or trim' },
+  VALIDATION_ERROR: { status: 422, retry: 'no' },
   LLM_RATE_LIMITED: { status: 429, retry: 'yes, exponential backoff from 1 s' },
   INTERNAL_ERROR: { status: 500, retry: 'once, then report' },
   LLM_PROVIDER_ERROR: { status: 502, retry: 'once, then surface' },
@@ -26,6 +27,7 @@ export const ERRORS = {
   TURN_TOKEN_LIMIT: { status: null, retry: 'no' },
   TURN_COST_LIMIT: { status: null, retry: 'no' },
   REPEATED_TOOL_CALL: { status: null, retry: 'no' },
+  STRUCTURED_OUTPUT_INVALID: { status: null, retry: 'once' },
 } as const;
 
 export type ErrorCode = keyof typeof ERRORS;

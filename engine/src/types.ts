@@ -7,7 +7,13 @@
  * A model's blocks may carry a `signature`: the provider's own proofs (of its reasoning, mostly) as opaque
  * JSON that goes back unchanged with the next call. Herald writes it and reads it; nobody else looks inside.
  */
-export type TextBlock = { type: 'text'; text: string; signature?: string };
+export type TextBlock = { type: 'text'; text: string; signature?: string; note?: NoteKind };
+
+/**
+ * Why the Engine itself says something to the model, on the user's side of the conversation. What carries it is not
+ * the person's word: it neither begins a turn nor outlives a compaction as what the person said.
+ */
+export type NoteKind = 'repeated_call' | 'output_schema' | 'repair' | 'continue';
 
 export type ThinkingBlock = { type: 'thinking'; text: string; signature?: string };
 

@@ -65,7 +65,7 @@ describe('bad input to POST /execute', () => {
       { ...ok, edit_message_id: 'msg-1', retry_message_id: 'msg-1' },
       'body.retry_message_id',
     ],
-    ['an output_schema, which this version has not', { ...ok, output_schema: {} }, 'body.output_schema'],
+    ['an output_schema that is no object', { ...ok, output_schema: 'string' }, 'body.output_schema'],
     ['an array', [], 'body'],
     ['null', null, 'body'],
   ];

@@ -348,6 +348,7 @@ describe('what binds the agent', () => {
             message_id: `msg-${position}`,
             tail: [],
             usage: null,
+            stop_reason: null,
           });
         };
         const view = () => {

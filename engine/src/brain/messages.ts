@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
-import type { ContentBlock, Message, Usage } from '../types.ts';
+import type { ContentBlock, Message, StopReason, Usage } from '../types.ts';
 import { integer, type Row, text, textOrNull } from './sqlite.ts';
 
 /** What the provider counted for the call that gave an answer, and the model as it names itself. */
@@ -16,6 +16,8 @@ export type NewMessage = Message & {
   created_at: number;
   /** Of an answer; null for what comes from the user's side. */
   usage: CountedUsage | null;
+  /** Of an answer: why it ended. */
+  stop_reason?: StopReason;
 };
 
 /** A message as it lies in a thread; `position` grows with every message of the brain. */
@@ -25,6 +27,7 @@ export type StoredMessage = Message & {
   position: number;
   tail: ContentBlock[];
   usage: CountedUsage | null;
+  stop_reason: StopReason | null;
 };
 
 /** A message of a turn's own thread as it is shown, without its tail. */
@@ -41,10 +44,10 @@ export type Messages = ReturnType<typeof openMessages>;
 
 /** The history of each task: append-only, read back exactly as written (E14). */
 export function openMessages(db: DatabaseSync) {
-  const columns = 'position, message_id, turn_id, role, content, tail, usage';
+  const columns = 'position, message_id, turn_id, role, content, tail, usage, stop_reason';
   const insert = db.prepare(`
-    INSERT INTO messages (message_id, task_id, turn_id, thread_id, role, content, tail, created_at, usage)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    INSERT INTO messages (message_id, task_id, turn_id, thread_id, role, content, tail, created_at, usage, stop_reason)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
   const ofThread = db.prepare(`
     SELECT ${columns} FROM messages
      WHERE task_id = ? AND thread_id = ? AND superseded = 0 AND position > ? ORDER BY position`);
@@ -56,6 +59,9 @@ export function openMessages(db: DatabaseSync) {
      WHERE task_id = ? AND thread_id = '' ORDER BY position`);
   const supersede = db.prepare('UPDATE messages SET superseded = 1 WHERE task_id = ? AND position >= ?');
 
+  const ofTurn = db.prepare(`
+    SELECT ${columns} FROM messages
+     WHERE turn_id = ? AND thread_id = ? AND superseded = 0 ORDER BY position`);
   const answers = db.prepare(`
     SELECT ${columns} FROM messages
      WHERE turn_id = ? AND thread_id = ? AND role = 'assistant' AND superseded = 0 ORDER BY position DESC LIMIT ?`);
@@ -74,6 +80,7 @@ export function openMessages(db: DatabaseSync) {
         message.tail === undefined ? null : JSON.stringify(message.tail),
         message.created_at,
         message.usage === null ? null : JSON.stringify(message.usage),
+        message.stop_reason ?? null,
       );
     },
 
@@ -83,6 +90,10 @@ export function openMessages(db: DatabaseSync) {
 
     /** The live one at this position, if there is one. */
     at: (position: number): StoredMessage[] => at.all(position).map(toMessage),
+
+    /** All messages of a turn in a thread, oldest first. */
+    ofTurn: (turn_id: string, thread_id: string): StoredMessage[] =>
+      ofTurn.all(turn_id, thread_id).map(toMessage),
 
     /** The last answers of a turn in a thread, `limit` of them at most, oldest first. */
     answers: (turn_id: string, thread_id: string, limit: number): StoredMessage[] =>
@@ -130,6 +141,7 @@ function toMessage(row: Row): StoredMessage {
     content,
     tail,
     usage,
+    stop_reason: toStopReason(textOrNull(row, 'stop_reason')),
     message_id: text(row, 'message_id'),
     turn_id: text(row, 'turn_id'),
     position: integer(row, 'position'),
@@ -137,3 +149,9 @@ function toMessage(row: Row): StoredMessage {
 }
 
 const toRole = (row: Row) => (text(row, 'role') === 'assistant' ? 'assistant' : 'user');
+
+function toStopReason(reason: string | null): StopReason | null {
+  if (reason === null || reason === 'end_turn' || reason === 'tool_use' || reason === 'max_tokens')
+    return reason;
+  throw new TypeError(`An answer ended with ${reason}`);
+}

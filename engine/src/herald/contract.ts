@@ -17,7 +17,7 @@ export type ModelRequest = {
    * JSON Schema of the final answer (E4). Enforced while it is written where provider, model and schema allow;
    * where not, nothing is said to the model, so it has to stand in the conversation too, and the answer be checked.
    */
-  output_schema?: Record<string, unknown>;
+  output_schema?: Record<string, unknown> | undefined;
   signal: AbortSignal;
 };
 

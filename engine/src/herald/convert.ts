@@ -41,10 +41,11 @@ export function toCallOptions(
 }
 
 function toPrompt(
-  { system, messages }: ModelRequest,
+  { system, messages: asked }: ModelRequest,
   namespace: Namespace,
   takes: TakesMedia,
 ): LanguageModelV4Prompt {
+  const messages = joined(asked);
   const toolNames = new Map(
     messages.flatMap(({ content }) =>
       content.flatMap((block) => (block.type === 'tool_use' ? [[block.id, block.name]] : [])),
@@ -69,6 +70,18 @@ function toPrompt(
     prompt.push(...parts);
   }
   return prompt;
+}
+
+/** Two of the user's side in a row, a message and what the Engine says to it, are one: some servers refuse two. */
+function joined(messages: Message[]): Message[] {
+  const joined: Message[] = [];
+  for (const message of messages) {
+    const last = joined.at(-1);
+    if (message.role === 'user' && last?.role === 'user') {
+      joined[joined.length - 1] = { role: 'user', content: [...last.content, ...message.content] };
+    } else joined.push(message);
+  }
+  return joined;
 }
 
 /** Results first, then words and media: providers want the answer to a call right after it. */

@@ -1,6 +1,7 @@
-import type { StreamEvent, TextBlock, ThinkingBlock, ToolUseBlock } from '../types.ts';
+import type { Message, StreamEvent, TextBlock, ThinkingBlock, ToolUseBlock } from '../types.ts';
 import type { ModelInfo, ModelRequest } from './contract.ts';
 import { costOf } from './cost.ts';
+import { exampleOf } from './demo_example.ts';
 import { answerTo, readConversation } from './demo_rules.ts';
 import { explain } from './failure.ts';
 import type { Provider } from './provider.ts';
@@ -26,11 +27,17 @@ export function createDemo(clock: Clock): Provider {
 
 async function* stream(request: ModelRequest, info: ModelInfo, clock: Clock): AsyncIterable<StreamEvent> {
   const toolNames = request.tools.map((tool) => tool.name);
-  const answer = answerTo(readConversation(request.messages, toolNames));
+  const { messages, said } = beforeNotes(request.messages);
+  const found = answerTo(readConversation(messages, toolNames));
+  const { output_schema: schema } = request;
+  const answer =
+    schema === undefined || found.call !== undefined
+      ? found
+      : { ...found, text: JSON.stringify(exampleOf(schema, found.text)) };
 
   const blocks: (TextBlock | ThinkingBlock | ToolUseBlock)[] = [];
   if (request.thinking) blocks.push({ type: 'thinking', text: `This looks like "${answer.rule}" to me.` });
-  const words = answer.text.match(/\s*\S+/g) ?? [];
+  const words = wordsOf(answer.text).slice(said);
   const spoken = words.slice(0, request.max_tokens);
   blocks.push({ type: 'text', text: spoken.join('') });
   const complete = spoken.length === words.length;
@@ -39,7 +46,7 @@ async function* stream(request: ModelRequest, info: ModelInfo, clock: Clock): As
   for (const [index, block] of blocks.entries()) {
     yield { type: 'block_start', index, block_type: block.type };
     if (block.type !== 'tool_use') {
-      for (const text of block.text.match(/\s*\S+/g) ?? []) {
+      for (const text of wordsOf(block.text)) {
         await clock.wait(WORD_PACE_MS, request.signal);
         yield { type: block.type, index, text };
       }
@@ -61,6 +68,31 @@ async function* stream(request: ModelRequest, info: ModelInfo, clock: Clock): As
     cost_usd: costOf(info.prices, { ...usage, cache_write_tokens: 0 }),
   };
 }
+
+/**
+ * What was asked, without the answers that the Engine has sent back since. `said`: words that the answer already has,
+ * where it only goes on.
+ */
+function beforeNotes(messages: Message[]): { messages: Message[]; said: number } {
+  let end = messages.length;
+  let said = 0;
+  for (;;) {
+    const { role, content } = messages[end - 1] ?? {};
+    const kinds = content?.map((block) => (block.type === 'text' ? block.note : undefined));
+    if (role !== 'user' || kinds === undefined || kinds.includes(undefined)) break;
+    end -= 1;
+    const answer = messages[end - 1];
+    if (answer?.role !== 'assistant') continue;
+    end -= 1;
+    if (kinds.includes('continue')) said += wordsOf(textOf(answer)).length;
+  }
+  return { messages: messages.slice(0, end), said };
+}
+
+const wordsOf = (text: string) => text.match(/\s*\S+/g) ?? [];
+
+const textOf = ({ content }: Message) =>
+  content.flatMap((block) => (block.type === 'text' ? [block.text] : [])).join('');
 
 /** The id counts the calls of the conversation: unique in it, and the same when the call is made again. */
 function toolUse(

@@ -1,4 +1,4 @@
-import type { ContentBlock, Message } from '../types.ts';
+import type { Message } from '../types.ts';
 
 /**
  * What the demo model answers: a table of rules, tried from the top, the first that answers wins (E2).
@@ -183,8 +183,8 @@ export function readConversation(messages: Message[], tools: Iterable<string>): 
 
 /** The person's own words are the last text of a message; what the Engine puts before them is context (E14). */
 function spokenText(message: Message): string[] {
-  const isText = (block: ContentBlock) => block.type === 'text';
-  const spoken = message.content.findLast(isText);
+  const texts = message.content.filter((block) => block.type === 'text');
+  const spoken = texts.findLast((text) => text.note === undefined);
   return spoken ? [spoken.text.slice(0, HEARD_LENGTH).trim()] : [];
 }
 

@@ -7,6 +7,7 @@ import { errorFields, type Log } from '../observe/log.ts';
 import type { Coordinator, TurnSpan } from '../turn/coordinator.ts';
 import { StreamedEvent } from '../turn/events.ts';
 import { ExecuteRequest, TaskId } from '../turn/request.ts';
+import { compileSchema } from '../turn/structured_output.ts';
 import type { ImageBlock, MediaBlock } from '../types.ts';
 import type { Presence } from './activity.ts';
 import type { Bindings } from './bindings.ts';
@@ -59,7 +60,7 @@ const execute = createRoute({
       'idempotency-key': z.string().min(1).max(256).optional(),
     }),
   },
-  responses: { 200: stream, ...errorAnswers(400, 401, 404, 409, 503) },
+  responses: { 200: stream, ...errorAnswers(400, 401, 404, 409, 422, 503) },
 });
 
 const replay = createRoute({
@@ -151,6 +152,7 @@ export function executeRoutes(app: OpenAPIHono<Bindings>, parts: ExecuteParts): 
     const last_event_id = headers['last-event-id'];
     if (last_event_id !== undefined) return openTask(c, asked.task_id, { cursor: last_event_id }, true);
 
+    if (asked.output_schema !== null) await compileSchema(asked.output_schema);
     const request = { ...asked, media: await parts.takeMedia(asked) };
     const key = headers['idempotency-key'];
     const known = key === undefined ? undefined : coordinator.withKey(request, key);

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { StoredMessage } from '../brain/messages.ts';
 import type { ToolResultBlock } from '../types.ts';
-import { REPEAT_WARNING } from './guards.ts';
 import { toolCalls } from './history.ts';
+import { isNote } from './note.ts';
 import { textOfOutput } from './tokens.ts';
 
 /**
@@ -63,7 +63,7 @@ export function carryOn(before: Carried, messages: StoredMessage[]): Carried {
       if (text.trim() !== '') said.push({ position, by: 'person', text, quotes: null });
     };
     const results = content.filter((block): block is ToolResultBlock => block.type === 'tool_result');
-    for (const block of content) if (block.type === 'text' && block.text !== REPEAT_WARNING) say(block.text);
+    for (const block of content) if (block.type === 'text' && !isNote(block)) say(block.text);
     for (const result of results) {
       const call = calls.get(result.tool_use_id);
       if (call?.name === ASKS_THE_PERSON && result.error === undefined) say(textOfOutput(result.output));

@@ -18,6 +18,7 @@ import { openTurn, type RecordParts, resolveRequest, type TurnRecord, turnRecord
 import { prepareToResume } from './recover.ts';
 import type { ExecuteRequest } from './request.ts';
 import { rewindOf } from './rewind.ts';
+import { schemaNote } from './structured_output.ts';
 
 /**
  * Who may run: one turn per task at a time (E7), any number of tasks beside each other. A turn belongs to
@@ -115,6 +116,7 @@ export type CoordinatorParts = RecordParts & {
     default_agent: string;
     max_tokens: number;
     tool_concurrency: number;
+    continue_cut_answers: boolean;
     turn_timeout_s: number;
     /** How long an ended turn can be found by its key, milliseconds: as long as its events can be replayed. */
     replay_ttl_ms: number;
@@ -170,6 +172,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       agent: name,
       message: request.message,
       media: request.media,
+      note: request.output_schema === null ? undefined : schemaNote(request.output_schema),
       rewind,
       request: identity(request),
       metadata: JSON.stringify(request.metadata),
@@ -271,7 +274,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
     if (agent === undefined) {
       throw new EngineError('NOT_FOUND', `There is no agent ${JSON.stringify(slot.agent)} any more.`);
     }
-    const { super_thinking }: Pick<ExecuteRequest, 'super_thinking'> = JSON.parse(slot.request);
+    const asked: Pick<ExecuteRequest, 'super_thinking' | 'output_schema'> = JSON.parse(slot.request);
     return runTurn(
       {
         brain,
@@ -285,7 +288,8 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
         task_id: slot.task_id,
         turn_id: slot.turn_id,
         blocks: slot.blocks,
-        thinking: super_thinking,
+        thinking: asked.super_thinking,
+        output_schema: asked.output_schema ?? undefined,
         limits,
         signal: abort.signal,
         end: (error) => abort.abort(error),
@@ -433,7 +437,8 @@ const CANCELLED = { type: 'task_lifecycle', phase: 'cancelled' } as const;
 
 /** What makes two requests the same one, as text that can be compared and stored. */
 function identity(request: ExecuteRequest): string {
-  const { message, direct, super_thinking, agent, media, edit_message_id, retry_message_id } = request;
+  const { message, direct, super_thinking, agent, media } = request;
+  const { output_schema, edit_message_id, retry_message_id } = request;
   // Stored with the turn, so of media only what tells them apart.
   const attached =
     media.length === 0 ? undefined : createHash('sha256').update(JSON.stringify(media)).digest('hex');
@@ -444,6 +449,7 @@ function identity(request: ExecuteRequest): string {
     agent: agent ?? null,
     media: attached,
     // Left out where there is none, as in rows from before there were any.
+    output_schema: output_schema ?? undefined,
     edit_message_id: edit_message_id ?? undefined,
     retry_message_id: retry_message_id ?? undefined,
   });

@@ -140,6 +140,15 @@ export const CompactionEvent = z
   })
   .meta({ id: 'CompactionEvent', description: 'Older messages were condensed for the model; estimates.' });
 
+export const StructuredOutput = z
+  .object({
+    type: z.literal('structured_output'),
+    ...common,
+    output: z.unknown().meta({ description: 'The answer, as JSON that fits `output_schema`.' }),
+    repairs: z.int().nonnegative().meta({ description: 'Answers before it that did not fit.' }),
+  })
+  .meta({ id: 'StructuredOutput', description: 'With output_schema, right before `completed`.' });
+
 const hitl_kind = z.enum(['permission', 'question']);
 
 export const HitlRequest = z
@@ -214,6 +223,7 @@ const TurnEvent = z.union([
   UsageEvent,
   CompactionEvent,
   CacheHitRatioAlert,
+  StructuredOutput,
   HitlRequest,
   HitlResolved,
   TaskLifecycle,

@@ -1,6 +1,7 @@
 import { canonical } from '../brain/tool_calls.ts';
 import { EngineError } from '../errors.ts';
 import type { ToolUseBlock } from '../types.ts';
+import { note } from './note.ts';
 
 /**
  * What ends a turn that would not end by itself (E16): too many model calls, too much time, too many tokens,
@@ -44,7 +45,10 @@ const REPEATS_TOLD = 3;
 export const REPEATS_STOPPED = 5;
 
 /** What the model is told at `warn`, after the results. */
-export const REPEAT_WARNING = `You have made the same tool call with the same input ${REPEATS_TOLD} times or more in a row. It will not give anything new. Do something else, or answer with what you have; the turn is ended at the ${REPEATS_STOPPED}th.`;
+export const REPEAT_WARNING = note(
+  'repeated_call',
+  `You have made the same tool call with the same input ${REPEATS_TOLD} times or more in a row. It will not give anything new. Do something else, or answer with what you have; the turn is ended at the ${REPEATS_STOPPED}th.`,
+);
 
 /** Source: engine-runtime, "Agent loop and guards". */
 export function createGuards(limits: GuardLimits): Guards {

@@ -1,7 +1,8 @@
 import type { Answered } from '../brain/hitl.ts';
 import type { StoredMessage } from '../brain/messages.ts';
 import type { ToolCallRow } from '../brain/tool_calls.ts';
-import type { ContentBlock, Message, ToolResultBlock, ToolUseBlock } from '../types.ts';
+import type { ContentBlock, Message, TextBlock, ToolResultBlock, ToolUseBlock } from '../types.ts';
+import { isNote } from './note.ts';
 
 /**
  * What keeps a conversation acceptable to every provider: each `tool_use` is answered by exactly one
@@ -13,9 +14,13 @@ export function toolCalls(content: ContentBlock[]): ToolUseBlock[] {
   return content.filter((block) => block.type === 'tool_use');
 }
 
-/** Said by the person, not results: what begins a turn, or a sub-agent's thread. */
+/** Said by the person, not results and not only a note of ours: what begins a turn, or a sub-agent's thread. */
 export function isOpening({ role, content }: Message): boolean {
-  return role === 'user' && !content.some((block) => block.type === 'tool_result');
+  return (
+    role === 'user' &&
+    !content.some((block) => block.type === 'tool_result') &&
+    content.some((block) => !isNote(block))
+  );
 }
 
 /**
@@ -26,7 +31,7 @@ export function resultsMessage(
   calls: ToolUseBlock[],
   rows: ToolCallRow[],
   said: Answered[],
-  note?: string,
+  note?: TextBlock,
 ): ContentBlock[] {
   const results = calls.map((call, ordinal): ToolResultBlock => {
     const outcome = rows[ordinal]?.outcome ?? INTERRUPTED;
@@ -36,7 +41,7 @@ export function resultsMessage(
     ...(feedback === null ? [] : [{ type: 'text' as const, text: `The user adds: ${feedback}` }]),
     ...content,
   ]);
-  return [...results, ...comments, ...(note === undefined ? [] : [{ type: 'text' as const, text: note }])];
+  return [...results, ...comments, ...(note === undefined ? [] : [note])];
 }
 
 const INTERRUPTED: Pick<ToolResultBlock, 'output' | 'error'> = {

@@ -1,17 +1,19 @@
 import type { Brain } from '../brain/brain.ts';
-import type { StoredMessage } from '../brain/messages.ts';
 import type { ToolCallRow } from '../brain/tool_calls.ts';
 import type { Agent, Catalog } from '../catalog/catalog.ts';
 import { type Herald, HeraldError, THINKING_TOKENS } from '../herald/contract.ts';
 import type { Log } from '../observe/log.ts';
 import { type ToolOutcome, WaitingForPerson } from '../tools/contract.ts';
 import type { ToolRunner } from '../tools/runner.ts';
+import type { ContentBlock, TextBlock } from '../types.ts';
 import type { CacheMonitor } from './cache_monitor.ts';
+import { type Closing, close, endsAtOnce, lastAnswer } from './closing.ts';
 import type { Contexts, Thread as ContextThread } from './context.ts';
 import { type Guards, REPEAT_WARNING, REPEATS_STOPPED, repeatedCall } from './guards.ts';
 import { toolCalls } from './history.ts';
 import { type BlockCounter, callModel } from './model_call.ts';
 import type { ThreadRecord, TurnRecord } from './record.ts';
+import type { Schema } from './structured_output.ts';
 import { outcomeOfFailure } from './sub_agent.ts';
 import { runTools, type ToolStep } from './tool_step.ts';
 
@@ -20,7 +22,7 @@ import { runTools, type ToolStep } from './tool_step.ts';
  *
  * It has no state of its own. What comes next follows from the last message of the thread: one of the user, or
  * a row of results, wants a model call; an answer with tool calls wants those calls run; one without ends the
- * thread. So a turn that was killed, or that waited for a person, goes on by running the same loop again.
+ * thread, when nothing stands against it (closing.ts). So a turn that was killed, or that waited for a person, goes on by running the same loop again.
  * Source: engine-runtime, "Agent loop", "Many agents"; E15, E19.
  */
 export type Turn = {
@@ -36,9 +38,13 @@ export type Turn = {
   turn_id: string;
   blocks: BlockCounter;
   thinking: boolean;
+  /** Of the final answer (E4). */
+  output_schema: Schema | undefined;
   limits: {
     max_tokens: number;
     tool_concurrency: number;
+    /** `TOKEN_BUDGET_ENABLED`. */
+    continue_cut_answers: boolean;
   };
   /** Aborts the turn; its reason is what the turn fails with. */
   signal: AbortSignal;
@@ -60,21 +66,19 @@ type Thread = { agent: Agent; record: ThreadRecord; depth: number };
  * @throws what the turn fails with.
  */
 export async function runTurn(turn: Turn, agent: Agent): Promise<'completed' | 'waiting'> {
-  const last = await runThread(turn, { agent, record: turn.record.thread(''), depth: 0 });
-  return last === 'waiting' ? 'waiting' : 'completed';
+  return await runThread(turn, { agent, record: turn.record.thread(''), depth: 0 });
 }
 
-/** @returns the last answer of the thread. */
-async function runThread(turn: Turn, thread: Thread): Promise<StoredMessage | 'waiting'> {
+async function runThread(turn: Turn, thread: Thread): Promise<'completed' | 'waiting'> {
   const { brain, task_id, signal } = turn;
   for (;;) {
     signal.throwIfAborted();
     const last = brain.messages.last(task_id, thread.record.thread_id);
     if (last === undefined) throw new Error('A thread has no message');
     if (last.role === 'user') {
-      await askModel(turn, thread, last.position);
+      if (await askModel(turn, thread, last.position)) return 'completed';
     } else if (toolCalls(last.content).length === 0) {
-      return last;
+      if (await close(closingOf(turn, thread), last)) return 'completed';
     } else {
       const answers = brain.messages.answers(turn.turn_id, thread.record.thread_id, REPEATS_STOPPED);
       const repeated = turn.guards.repeated(answers.map(({ content }) => toolCalls(content)));
@@ -85,8 +89,12 @@ async function runThread(turn: Turn, thread: Thread): Promise<StoredMessage | 'w
   }
 }
 
-/** A context that the provider finds too large is condensed, and asked again once. */
-async function askModel(turn: Turn, { agent, record }: Thread, position: number): Promise<void> {
+/**
+ * A context that the provider finds too large is condensed, and asked again once.
+ * @returns whether the answer has ended the thread.
+ */
+async function askModel(turn: Turn, of: Thread, position: number): Promise<boolean> {
+  const { agent, record } = of;
   const { contexts, herald, task_id, turn_id, signal } = turn;
   const thread = { task_id, turn_id, record, agent, model: agent.model ?? herald.model };
   const { call, answer } = await askOnce(turn, thread, position).catch(async (error: unknown) => {
@@ -96,7 +104,9 @@ async function askModel(turn: Turn, { agent, record }: Thread, position: number)
   });
   const alert = turn.cache_monitor?.note(answer.usage);
   if (alert !== undefined) record.emit({ type: 'cache_hit_ratio_alert', ...alert });
-  record.answer(call, answer);
+  const ends = toolCalls(answer.content).length === 0 && endsAtOnce(closingOf(turn, of), answer);
+  record.answer(call, answer, ends);
+  return ends;
 }
 
 async function askOnce(turn: Turn, thread: ContextThread, position: number) {
@@ -114,14 +124,31 @@ async function askOnce(turn: Turn, thread: ContextThread, position: number) {
   );
   return await callModel({
     herald,
-    request: { ...context, model, max_tokens: limits.max_tokens, thinking, signal },
+    request: {
+      ...context,
+      model,
+      max_tokens: limits.max_tokens,
+      thinking,
+      output_schema: schemaOf(turn, record),
+      signal,
+    },
     blocks: turn.blocks,
     record,
     position,
   });
 }
 
-function toolStep(turn: Turn, thread: Thread, note: string | undefined): ToolStep {
+function closingOf(turn: Turn, { record }: Thread): Closing {
+  const { brain, turn_id, limits } = turn;
+  const continues = limits.continue_cut_answers;
+  return { brain, record, turn_id, continues, output_schema: schemaOf(turn, record) };
+}
+
+/** The final answer is the turn's; what sub-agents say is for whoever asked them. */
+const schemaOf = ({ output_schema }: Turn, { thread_id }: ThreadRecord) =>
+  thread_id === '' ? output_schema : undefined;
+
+function toolStep(turn: Turn, thread: Thread, note: TextBlock | undefined): ToolStep {
   return {
     brain: turn.brain,
     tools: turn.tools,
@@ -161,18 +188,20 @@ async function runAgent(
     return { error: 'execution_failed', output: `Sub-agents go ${MAX_DEPTH} deep at most; do it yourself.` };
   }
   const record = turn.record.thread(`${row.message_id}/${row.ordinal}`, row.tool_call_id);
-  let last: StoredMessage | 'waiting';
+  let ended: 'completed' | 'waiting';
   try {
     if (turn.brain.messages.last(turn.task_id, record.thread_id) === undefined) record.open(message);
-    last = await runThread(turn, { agent, record, depth });
+    ended = await runThread(turn, { agent, record, depth });
   } catch (error) {
     const outcome = outcomeOfFailure(name, error, turn.log, turn.task_id);
     if (outcome !== undefined) return outcome;
     turn.end(error);
     throw error;
   }
-  if (last === 'waiting') throw new WaitingForPerson();
-  return {
-    output: last.content.flatMap((block) => (block.type === 'text' ? [block.text] : [])).join('\n\n'),
-  };
+  if (ended === 'waiting') throw new WaitingForPerson();
+  const answer = lastAnswer(turn.brain.messages.ofTurn(turn.turn_id, record.thread_id));
+  return { output: answer.map(({ content }) => wordsOf(content)).join('') };
 }
+
+const wordsOf = (content: ContentBlock[]) =>
+  content.flatMap((block) => (block.type === 'text' ? [block.text] : [])).join('\n\n');

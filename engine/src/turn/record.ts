@@ -6,7 +6,7 @@ import type { StoredMessage } from '../brain/messages.ts';
 import type { CallId, Outcome, ToolCallRow } from '../brain/tool_calls.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
-import type { ContentBlock, StreamEvent, ToolUseBlock } from '../types.ts';
+import type { ContentBlock, StreamEvent, TextBlock, ToolUseBlock } from '../types.ts';
 import type { EventBody } from './events.ts';
 import type { Spent } from './guards.ts';
 import { owedResults, resultsMessage, toolCalls } from './history.ts';
@@ -41,9 +41,17 @@ export type ThreadRecord = {
   breakCall(call: number, events: EventBody[]): void;
   /**
    * A model call has given an answer: it joins the history, its tool calls the ledger, its usage is shown. One
-   * without tool calls ends the thread, and, in the turn's own, the turn.
+   * without tool calls ends the thread, and, in the turn's own, the turn, unless it has yet to be looked at (`ends`
+   * false); then `end` does that.
    */
-  answer(call: number, answer: Answer): void;
+  answer(call: number, answer: Answer, ends?: boolean): void;
+  /**
+   * The turn ends with this answer, and gives, where one was asked for, the output by schema. Of a sub-agent's
+   * thread there is nothing to write: it is over when its last answer is there.
+   */
+  end(answer: Pick<StoredMessage, 'message_id' | 'stop_reason'>, structured?: Structured): void;
+  /** The Engine tells the model something; so it is asked again. */
+  tell(note: TextBlock): void;
   /** A model call beside the conversation has given an answer: its usage is shown and counts, no more. */
   aside(call: number, answer: Answer): void;
   /** Older messages were condensed. */
@@ -63,13 +71,16 @@ export type ThreadRecord = {
     outcome: Outcome,
     duration_ms: number,
     /** Told to the model after the results. */
-    note?: string,
+    note?: TextBlock,
   ): void;
   /** A person is asked; the turn waits. */
   ask(
     request: Omit<NewHitlRequest, 'request_id' | 'task_id' | 'turn_id' | 'created_at' | 'expires_at'>,
   ): void;
 };
+
+/** `repairs`: answers before it that did not fit the schema. */
+export type Structured = { output: unknown; repairs: number };
 
 /** One whole model answer. */
 export type Answer = { content: ContentBlock[] } & Omit<Extract<StreamEvent, { type: 'finish' }>, 'type'>;
@@ -133,18 +144,15 @@ export function turnRecord(
         commit(shown.map(toEvent), () => model_calls.end(call, 'broken', now()));
       },
 
-      answer(call, { content, stop_reason, usage, model, cost_usd }) {
+      answer(call, { content, stop_reason, usage, model, cost_usd }, ends = true) {
         const message_id = newId('msg');
         const calls = toolCalls(content);
-        const ends_turn = calls.length === 0 && thread_id === '';
+        const ends_turn = ends && calls.length === 0 && thread_id === '';
         const shown: EventBody[] = [
           { type: 'usage', ...usage, model, cost_usd },
           ...calls.map(toolCallEvent),
         ];
-        if (ends_turn) {
-          const how = stop_reason === 'max_tokens' ? 'max_tokens' : 'end_turn';
-          shown.push({ type: 'thread_lifecycle', phase: 'completed', message_id, stop_reason: how });
-        }
+        if (ends_turn) shown.push(completed({ message_id, stop_reason }));
         commit(shown.map(toEvent), (ids) => {
           messages.append({
             message_id,
@@ -155,12 +163,24 @@ export function turnRecord(
             content,
             created_at: now(),
             usage: { ...usage, model },
+            stop_reason,
           });
           tool_calls.intend({ message_id, turn_id, thread_id }, calls);
           model_calls.end(call, 'done', now());
           turns.spend(turn_id, usage, cost_usd ?? 0);
           if (ends_turn) end(Math.max(...ids), null);
         });
+      },
+
+      end(answer, structured) {
+        if (thread_id !== '') return;
+        const shown: EventBody[] = [completed(answer)];
+        if (structured !== undefined) shown.unshift({ type: 'structured_output', ...structured });
+        commit(shown.map(toEvent), (ids) => end(Math.max(...ids), null));
+      },
+
+      tell(note) {
+        commit([], () => store([note]));
       },
 
       aside(call, { usage, model, cost_usd }) {
@@ -278,6 +298,16 @@ export function turnRecord(
   };
 }
 
+const completed = ({
+  message_id,
+  stop_reason,
+}: Pick<StoredMessage, 'message_id' | 'stop_reason'>): EventBody => ({
+  type: 'thread_lifecycle',
+  phase: 'completed',
+  message_id,
+  stop_reason: stop_reason === 'max_tokens' ? 'max_tokens' : 'end_turn',
+});
+
 const toolCallEvent = (call: ToolUseBlock): EventBody => ({
   type: 'tool_call',
   tool: call.name,
@@ -300,6 +330,8 @@ export type Opening = TurnIds & {
   message: string;
   /** As the media intake gave them back. */
   media?: ContentBlock[];
+  /** What the Engine adds to it. */
+  note?: TextBlock | undefined;
   /** Where it goes back to; undefined where it only goes on. */
   rewind?: Rewind | undefined;
   request: string;
@@ -327,10 +359,14 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
       brain.messages.supersede(task_id, rewind.from);
       brain.compactions.forget(task_id, rewind.from);
     }
-    if (rewind?.phase === 'retried') return;
-    const content: ContentBlock[] = [{ type: 'text', text: opening.message }, ...(opening.media ?? [])];
+    const notes = opening.note === undefined ? [] : [opening.note];
+    const said: ContentBlock[] = [{ type: 'text', text: opening.message }, ...(opening.media ?? [])];
+    // A message that is answered again stays as it was; what is new stands behind it.
+    const again = rewind?.phase === 'retried';
+    const content = again ? notes : [...said, ...notes];
+    if (content.length === 0) return;
     brain.messages.append({
-      message_id,
+      message_id: again ? newId('msg') : message_id,
       task_id,
       turn_id,
       thread_id: '',

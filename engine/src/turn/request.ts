@@ -4,9 +4,6 @@ import { safeText } from './text.ts';
 
 /**
  * What `/execute` takes. One schema validates it and documents it. Source: engine-api, "POST /execute".
- *
- * Fields whose feature this version does not have are known and refused: a client that attaches an image must
- * not get an answer that never saw it.
  */
 
 const MAX_TASK_ID = 1024;
@@ -69,10 +66,10 @@ export const ExecuteRequest = z
       .max(MAX_AGENT_NAME)
       .nullish()
       .meta({ description: 'Catalog agent for this turn; default ENGINE_DEFAULT_AGENT.' }),
-    output_schema: z
-      .null(NOT_YET)
-      .default(null)
-      .meta({ description: `JSON Schema of the answer; ${NOT_YET}.` }),
+    output_schema: z.record(z.string(), z.unknown()).nullable().default(null).meta({
+      description:
+        'JSON Schema of the final answer (draft 2020-12 or draft-07); the answer comes as `structured_output`.',
+    }),
     metadata: z
       .record(z.string(), z.unknown())
       .default({})

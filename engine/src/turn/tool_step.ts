@@ -12,7 +12,7 @@ import type { StoredMessage } from '../brain/messages.ts';
 import type { Outcome, ToolCallRow } from '../brain/tool_calls.ts';
 import { type Ask, type Tool, type ToolContext, WaitingForPerson } from '../tools/contract.ts';
 import { createSlots, type ToolRunner } from '../tools/runner.ts';
-import type { ToolUseBlock } from '../types.ts';
+import type { TextBlock, ToolUseBlock } from '../types.ts';
 import { toolCalls } from './history.ts';
 import type { ThreadRecord } from './record.ts';
 
@@ -24,7 +24,7 @@ export type ToolStep = {
   record: ThreadRecord;
   task_id: string;
   /** Something the model is to be told with the results. */
-  note: string | undefined;
+  note: TextBlock | undefined;
   /** Calls of one answer that run at the same time. */
   concurrency: number;
   signal: AbortSignal;

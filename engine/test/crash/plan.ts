@@ -6,6 +6,8 @@ import type { ReceivedRequest, Reply, Step } from '@september/model-server';
  */
 export type Move = {
   say?: string;
+  /** It is cut there, at the output limit. */
+  cut?: boolean;
   tools?: { tool: string; input: Record<string, unknown> }[];
   /** Instead: the provider refuses with this HTTP status. */
   refused?: number;
@@ -25,7 +27,7 @@ export function nextReply(request: ReceivedRequest): Reply {
     ...(move.say === undefined ? [] : [{ text: move.say }]),
     ...(move.tools ?? []).map(({ tool, input }) => ({ tool, input })),
   ];
-  return { steps };
+  return move.cut ? { steps, stop_reason: 'max_tokens' } : { steps };
 }
 
 /** The plan of a request, and how many answers it has had. */

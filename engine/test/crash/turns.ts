@@ -28,8 +28,12 @@ const look = { tool: 'list_files', input: {} };
 const ask = { tool: 'ask_user', input: { question: 'Which colour?' } };
 const words = (count: number) => Array.from({ length: count }, (_, n) => `word${n}`).join(' ');
 
-/** What the model does, and which lines are in the file at the end. */
-export const SCENARIOS: Record<string, (task: string) => { moves: Move[]; lines: string[] }> = {
+/** What the model does, which lines are in the file at the end, and what the answer is where it goes by a schema. */
+type Scenario = { moves: Move[]; lines: string[]; output?: { repairs: number; output: unknown } };
+
+const NUMBER = { type: 'object', properties: { n: { type: 'number' } }, required: ['n'] };
+
+export const SCENARIOS: Record<string, (task: string) => Scenario> = {
   text: () => ({ moves: [{ say: words(60) }], lines: [] }),
   tools: (task) => ({
     moves: [
@@ -66,6 +70,29 @@ export const SCENARIOS: Record<string, (task: string) => { moves: Move[]; lines:
     ],
     lines: ['a', 'b'],
   }),
+  repaired: (task) => ({
+    moves: [
+      { tools: [append(task, 'a')] },
+      { say: 'Seven. ' },
+      { say: '{"n":"7"}', tools: [append(task, 'b')] },
+      { say: '{"n":"7"}' },
+      { say: ' {"n":7}' },
+    ],
+    lines: ['a', 'b'],
+    output: { repairs: 2, output: { n: 7 } },
+  }),
+  continued: (task) => ({
+    moves: [
+      { say: `${words(10)} `, cut: true },
+      { say: words(10), tools: [append(task, 'a')] },
+      { tools: [agent(task, 'one', [{ say: 'Half ', cut: true }, { say: 'and half.' }])] },
+      { say: '{"n":', cut: true },
+      { say: '7', cut: true },
+      { say: '}' },
+    ],
+    lines: ['a'],
+    output: { repairs: 0, output: { n: 7 } },
+  }),
 };
 
 export function crashBench(folder: string, model: ModelServer) {
@@ -83,6 +110,7 @@ export function crashBench(folder: string, model: ModelServer) {
         LLM_PROVIDER: 'anthropic',
         LLM_BASE_URL: `${model.url}/v1`,
         LLM_MODEL: 'claude-sonnet-4-5',
+        TOKEN_BUDGET_ENABLED: 'true',
         KILL_AT_FILE: kill_at,
       },
       'Ready',
@@ -94,9 +122,10 @@ export function crashBench(folder: string, model: ModelServer) {
   /** @returns whether the fault has landed: a turn may be over before it. */
   async function run(point: Point): Promise<boolean> {
     const task = `${point.scenario}-${++turns}`;
-    const { moves, lines } = scenarioOf(point)(task);
+    const { moves, lines, output } = scenarioOf(point)(task);
     const plan: Plan = { name: task, moves };
-    const body = { task_id: task, message: messageOf(plan) };
+    const schema = output === undefined ? {} : { output_schema: NUMBER };
+    const body = { task_id: task, message: messageOf(plan), ...schema };
     const received: Received[] = [];
     engine ??= await start();
 
@@ -110,7 +139,7 @@ export function crashBench(folder: string, model: ModelServer) {
       engine = await start();
       await follow(engine, body, received);
     }
-    await judge(engine, { task, plan, lines, received });
+    await judge(engine, { task, plan, lines, output, received });
     // What was armed and did not fire would hit the next turn.
     if (!landed) await stop();
     return landed;
@@ -173,9 +202,9 @@ export function crashBench(folder: string, model: ModelServer) {
 
   async function judge(
     engine: Engine,
-    turn: { task: string; plan: Plan; lines: string[]; received: Received[] },
+    turn: { task: string; plan: Plan; received: Received[] } & Omit<Scenario, 'moves'>,
   ): Promise<void> {
-    const { task, plan, lines, received } = turn;
+    const { task, plan, lines, output, received } = turn;
     expect(received.at(-1)?.data, 'the turn completes').toMatchObject({ phase: 'completed' });
     const ids = received.map((event) => event.id);
     expect(ids, 'ids grow').toEqual([...new Set(ids)].sort((a, b) => a - b));
@@ -184,6 +213,12 @@ export function crashBench(folder: string, model: ModelServer) {
     for await (const event of events(replay)) replayed.push(event);
     expect(received, 'what the client has is what happened').toEqual(replayed);
     expect(linesOf(`${task}.txt`).sort(), 'each line was written once').toEqual(lines);
+
+    const structured = received.filter((event) => event.type === 'structured_output');
+    expect(
+      structured.map(({ data: { output, repairs } }) => ({ output, repairs })),
+      'the output by schema comes once, after as many repairs as it took',
+    ).toEqual(output === undefined ? [] : [output]);
 
     const threads = Map.groupBy(received, (event) => event.data.parent_tool_call_id);
     for (const thread of threads.values()) {
