@@ -144,9 +144,9 @@ async function start(): Promise<void> {
     brain,
     herald,
     coordinator,
-    takeMedia: (request) => {
-      const agent = catalog.agents.get(request.agent ?? config.default_agent);
-      return media.prepare(request.media, herald.info(agent?.model ?? herald.model));
+    takeMedia: (blocks, name, field) => {
+      const agent = catalog.agents.get(name ?? config.default_agent);
+      return media.prepare(blocks, herald.info(agent?.model ?? herald.model), field);
     },
     log,
     now,

@@ -65,6 +65,7 @@ export function openMessages(db: DatabaseSync) {
   const answers = db.prepare(`
     SELECT ${columns} FROM messages
      WHERE turn_id = ? AND thread_id = ? AND role = 'assistant' AND superseded = 0 ORDER BY position DESC LIMIT ?`);
+  const byId = db.prepare('SELECT content FROM messages WHERE message_id = ?');
   const at = db.prepare(`SELECT ${columns} FROM messages WHERE position = ? AND superseded = 0`);
   const newest = db.prepare('SELECT coalesce(max(position), 0) AS position FROM messages WHERE turn_id = ?');
 
@@ -94,6 +95,12 @@ export function openMessages(db: DatabaseSync) {
     /** All messages of a turn in a thread, oldest first. */
     ofTurn: (turn_id: string, thread_id: string): StoredMessage[] =>
       ofTurn.all(turn_id, thread_id).map(toMessage),
+
+    /** What a message says; nothing where there is no such message. */
+    content(message_id: string): ContentBlock[] {
+      const row = byId.get(message_id);
+      return row === undefined ? [] : JSON.parse(text(row, 'content'));
+    },
 
     /** The last answers of a turn in a thread, `limit` of them at most, oldest first. */
     answers: (turn_id: string, thread_id: string, limit: number): StoredMessage[] =>

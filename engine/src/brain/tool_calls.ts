@@ -88,11 +88,12 @@ export function openToolCalls(db: DatabaseSync) {
       show.run(call.message_id, call.ordinal);
     },
 
-    /** The `tool_call_id` that started a sub-agent's thread, undefined for a turn's own thread. */
-    callOfThread(thread_id: string): string | undefined {
-      const [message_id, ordinal] = thread_id.split('/');
-      const row = byId.get(message_id ?? '', Number(ordinal));
-      return row === undefined ? undefined : text(row, 'tool_call_id');
+    /** The call that started a sub-agent's thread, undefined for a turn's own thread. */
+    startOf(thread_id: string): (CallId & { tool_call_id: string }) | undefined {
+      const [message_id = '', place] = thread_id.split('/');
+      const ordinal = Number(place);
+      const row = byId.get(message_id, ordinal);
+      return row === undefined ? undefined : { message_id, ordinal, tool_call_id: text(row, 'tool_call_id') };
     },
 
     /** How many calls of a turn have come to an end. */

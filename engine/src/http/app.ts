@@ -4,6 +4,7 @@ import type { Brain } from '../brain/brain.ts';
 import { EngineError } from '../errors.ts';
 import type { Herald } from '../herald/contract.ts';
 import type { NewId } from '../ids.ts';
+import type { TakeMedia } from '../media/blocks.ts';
 import type { Log } from '../observe/log.ts';
 import type { Coordinator } from '../turn/coordinator.ts';
 import { activityRoute, type Presence } from './activity.ts';
@@ -13,7 +14,7 @@ import type { Bindings } from './bindings.ts';
 import { limitBody } from './body.ts';
 import { docsRoutes } from './docs.ts';
 import { onError, onInvalid } from './errors.ts';
-import { type ExecuteParts, executeRoutes } from './execute.ts';
+import { executeRoutes } from './execute.ts';
 import { healthRoute } from './health.ts';
 import { hitlRoutes } from './hitl.ts';
 import { OPEN_PATHS } from './security.ts';
@@ -29,7 +30,7 @@ export type AppParts = {
   brain: Brain;
   herald: Herald;
   coordinator: Coordinator;
-  takeMedia: ExecuteParts['takeMedia'];
+  takeMedia: TakeMedia;
   log: Log;
   now: () => number;
   newId: NewId;
@@ -40,7 +41,7 @@ export type AppParts = {
 
 /** The whole HTTP API. Order matters: id and log, CORS, key, size, and only then routes and their schemas. */
 export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
-  const { brain, coordinator, now } = parts;
+  const { brain, coordinator, takeMedia, now } = parts;
   const log = parts.log.named('server');
   const presence: Presence = { open_streams: 0, last_activity_at: now() };
   const app = new OpenAPIHono<Bindings>({ defaultHook: onInvalid });
@@ -86,13 +87,13 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
     brain,
     coordinator,
     presence,
-    takeMedia: parts.takeMedia,
+    takeMedia,
     now,
     log,
     heartbeat_ms: parts.heartbeat_ms ?? HEARTBEAT_MS,
     stalled_ms: parts.stalled_ms ?? STALLED_MS,
   });
-  hitlRoutes(app, { brain, coordinator });
+  hitlRoutes(app, { brain, coordinator, takeMedia });
   taskRoutes(app, { brain, coordinator });
   rotateKeyRoute(app, { keys: brain.keys, log });
   docsRoutes(app);

@@ -3,12 +3,12 @@ import type { Context } from 'hono';
 import { z } from 'zod';
 import type { Brain } from '../brain/brain.ts';
 import { EngineError } from '../errors.ts';
+import type { TakeMedia } from '../media/blocks.ts';
 import { errorFields, type Log } from '../observe/log.ts';
 import type { Coordinator, TurnSpan } from '../turn/coordinator.ts';
 import { StreamedEvent } from '../turn/events.ts';
 import { ExecuteRequest, TaskId } from '../turn/request.ts';
 import { compileSchema } from '../turn/structured_output.ts';
-import type { ImageBlock, MediaBlock } from '../types.ts';
 import type { Presence } from './activity.ts';
 import type { Bindings } from './bindings.ts';
 import { errorAnswers } from './errors.ts';
@@ -23,8 +23,7 @@ export type ExecuteParts = {
   brain: Brain;
   coordinator: Coordinator;
   presence: Presence;
-  /** Media as they are to be stored. @throws EngineError `INVALID_REQUEST`. */
-  takeMedia: (request: ExecuteRequest) => Promise<(ImageBlock | MediaBlock)[]>;
+  takeMedia: TakeMedia;
   now: () => number;
   log: Log;
   heartbeat_ms: number;
@@ -153,7 +152,8 @@ export function executeRoutes(app: OpenAPIHono<Bindings>, parts: ExecuteParts): 
     if (last_event_id !== undefined) return openTask(c, asked.task_id, { cursor: last_event_id }, true);
 
     if (asked.output_schema !== null) await compileSchema(asked.output_schema);
-    const request = { ...asked, media: await parts.takeMedia(asked) };
+    const media = await parts.takeMedia(asked.media, asked.agent ?? undefined, 'media');
+    const request = { ...asked, media };
     const key = headers['idempotency-key'];
     const known = key === undefined ? undefined : coordinator.withKey(request, key);
     return openTurn(c, known ?? coordinator.start(request, key));

@@ -3,8 +3,10 @@ import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import { z } from 'zod';
 import type { Brain } from '../brain/brain.ts';
 import { EngineError } from '../errors.ts';
+import { MediaList, type TakeMedia } from '../media/blocks.ts';
+import { askingAgent } from '../turn/asking.ts';
 import type { Coordinator } from '../turn/coordinator.ts';
-import { NOT_YET, TaskId } from '../turn/request.ts';
+import { TaskId } from '../turn/request.ts';
 import { safeText } from '../turn/text.ts';
 import type { Bindings } from './bindings.ts';
 import { errorAnswers } from './errors.ts';
@@ -28,11 +30,10 @@ const Answer = z
       .transform(safeText)
       .nullish()
       .meta({ description: 'A comment that the model is told with the result.' }),
-    content_blocks: z
-      .array(z.unknown())
-      .max(0, NOT_YET)
-      .default([])
-      .meta({ description: `Media to include; ${NOT_YET}.` }),
+    content_blocks: MediaList.meta({
+      description:
+        'Images, documents, audio and video that the model is shown with the answer; as `media` of /execute.',
+    }),
   })
   .meta({ id: 'HitlAnswer', example: { task_id: 'task-001', answer: 'yes', feedback: 'Looks correct.' } });
 
@@ -88,14 +89,15 @@ const pending = createRoute({
 
 export function hitlRoutes(
   app: OpenAPIHono<Bindings>,
-  { brain, coordinator }: { brain: Brain; coordinator: Coordinator },
+  { brain, coordinator, takeMedia }: { brain: Brain; coordinator: Coordinator; takeMedia: TakeMedia },
 ): void {
-  app.openapi(respond, (c) => {
-    const { task_id, answer, request_id, feedback } = c.req.valid('json');
+  app.openapi(respond, async (c) => {
+    const { task_id, answer, request_id, feedback, content_blocks } = c.req.valid('json');
     if (!brain.conversations.exists(task_id)) {
       throw new EngineError('TASK_NOT_FOUND', 'There is no such task.');
     }
-    const answered = { answer, feedback: feedback ?? null, content: [] };
+    const content = await takeMedia(content_blocks, askingAgent(brain, task_id), 'content_blocks');
+    const answered = { answer, feedback: feedback ?? null, content };
     const id = coordinator.respond(task_id, request_id ?? undefined, answered);
     return c.json({ status: 'resumed' as const, request_id: id }, 200);
   });

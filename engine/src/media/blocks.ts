@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { ImageBlock, MediaBlock } from '../types.ts';
 
 /**
  * Media as a client attaches them. Source: engine-api, "Media blocks". What is in a block is only looked at as
@@ -68,3 +69,14 @@ export const MediaList = z
   .max(MAX_MEDIA_BLOCKS)
   .default([])
   .meta({ description: 'Images, documents, audio and video; what the model cannot take is refused.' });
+
+/**
+ * Media as they are to be stored, for the model of an agent (undefined: the default one). `field`: where in the request
+ * they stood.
+ * @throws EngineError `INVALID_REQUEST` for what that model cannot take or nobody can read.
+ */
+export type TakeMedia = (
+  media: MediaInput[],
+  agent: string | undefined,
+  field: 'media' | 'content_blocks',
+) => Promise<(ImageBlock | MediaBlock)[]>;

@@ -12,10 +12,11 @@ import { UnreadablePdf } from './pdf.ts';
  */
 export type MediaIntake = {
   /**
-   * The blocks as they are stored. `model` and `takes`: of the model that will answer.
+   * The blocks as they are stored. `model` and `takes`: of the model that will answer. `field`: where in the request
+   * they stood.
    * @throws EngineError `INVALID_REQUEST` for what the model cannot take or nobody can read.
    */
-  prepare(media: MediaInput[], model: ModelTaste): Promise<(ImageBlock | MediaBlock)[]>;
+  prepare(media: MediaInput[], model: ModelTaste, field?: string): Promise<(ImageBlock | MediaBlock)[]>;
 };
 
 /** How a model takes each kind of media. */
@@ -34,11 +35,11 @@ export type MediaOptions = {
 
 export function createMediaIntake(options: MediaOptions): MediaIntake {
   return {
-    async prepare(media, model) {
+    async prepare(media, model, field = 'media') {
       const blocks: (ImageBlock | MediaBlock)[] = [];
       for (const [index, block] of media.entries()) {
         blocks.push(
-          await prepareBlock(block, model, options, (problem) => refusal(`media.${index}`, problem)),
+          await prepareBlock(block, model, options, (problem) => refusal(`${field}.${index}`, problem)),
         );
       }
       return blocks;

@@ -31,7 +31,7 @@ export function prepareToResume(parts: RecordParts, turn: TurnRow): BlockCounter
   const broken = brain.model_calls.open(turn_id);
   const shown = shownBlocks(parts, turn);
   const voided = broken.flatMap(({ thread_id, cursor }): NewEvent[] => {
-    const parent = brain.tool_calls.callOfThread(thread_id);
+    const parent = brain.tool_calls.startOf(thread_id)?.tool_call_id;
     const thread = record.thread(thread_id, parent);
     return shown
       .filter((block) => block.id > cursor && block.parent_tool_call_id === parent)

@@ -5,14 +5,23 @@ import { temporaryFolder } from './engine.ts';
 
 const STOCK = fileURLToPath(new URL('../../../catalog', import.meta.url));
 
-/** A catalog beside the stock one: its models and soul, and these agents, each with its tools. */
-export function catalogOf(agents: Record<string, string[]>): { CATALOG_DIR: string } {
+/** A catalog beside the stock one: its models and soul, and these agents, each with its tools and, maybe, model. */
+export function catalogOf(
+  agents: Record<string, string[]>,
+  models: Record<string, string> = {},
+): { CATALOG_DIR: string } {
   const folder = temporaryFolder();
   for (const file of ['models.json', 'core_soul.json']) cpSync(join(STOCK, file), join(folder, file));
   for (const [name, tools] of Object.entries(agents)) {
     const place = join(folder, 'agents', name);
     mkdirSync(place, { recursive: true });
-    const agent = { name, description: `The ${name}.`, tools, system_prompt_path: 'system-prompt.md' };
+    const agent = {
+      name,
+      description: `The ${name}.`,
+      model: models[name],
+      tools,
+      system_prompt_path: 'system-prompt.md',
+    };
     writeFileSync(join(place, 'agent.json'), JSON.stringify(agent));
     writeFileSync(join(place, 'system-prompt.md'), `You are the ${name}.`);
   }
