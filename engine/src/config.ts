@@ -81,7 +81,12 @@ export const Variables = z.object({
     .optional()
     .describe('Key for Gemini models; also LLM_PROVIDER=gemini’s where LLM_API_KEY is empty.'),
   FALLBACK_MODEL: z.string().optional().describe('Model that is asked once when another has failed.'),
-  PLANNER_MODEL: z.string().optional().describe('Model of the planner. Default: LLM_MODEL.'),
+  PLANNER_MODEL: z
+    .string()
+    .optional()
+    .describe(
+      'Model that may lay out a plan before a turn begins, unless the request says `direct`. Absent: no planning.',
+    ),
   LIGHT_MODEL: z.string().optional().describe('Model for compaction and summaries. Default: LLM_MODEL.'),
   MAX_TOKENS: integer(1, 1_000_000).prefault('4096').describe('Output limit per model call, tokens.'),
 
@@ -166,7 +171,8 @@ export type Config = {
     provider: ProviderName;
     model: string;
     fallback_model?: string;
-    planner_model: string;
+    /** Undefined: turns are not planned. */
+    planner_model: string | undefined;
     light_model: string;
     api_keys: Partial<Record<ProviderName, string>>;
     base_url?: string;
@@ -263,7 +269,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     model: {
       ...model.choice,
       fallback_model: values.FALLBACK_MODEL,
-      planner_model: values.PLANNER_MODEL ?? model.choice.model,
+      planner_model: values.PLANNER_MODEL,
       light_model: values.LIGHT_MODEL ?? model.choice.model,
       max_tokens: values.MAX_TOKENS,
     },

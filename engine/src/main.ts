@@ -87,7 +87,9 @@ async function start(): Promise<void> {
   const { createCacheMonitor } = await import('./turn/cache_monitor.ts');
   const { createContexts } = await import('./turn/context.ts');
   const { createGuards } = await import('./turn/guards.ts');
-  const { createLightCall } = await import('./turn/light_call.ts');
+  const { createPlanner } = await import('./turn/planner.ts');
+  const { soulOnly } = await import('./turn/recall.ts');
+  const { createSideCall } = await import('./turn/side_call.ts');
   const { createCoordinator } = await import('./turn/coordinator.ts');
   const herald = createHerald({
     ...config.model,
@@ -95,29 +97,33 @@ async function start(): Promise<void> {
     models: catalog.models,
     log: log.named('herald'),
   });
-  const { max_tokens, light_model } = config.model;
+  const { max_tokens, light_model, planner_model } = config.model;
   const guards = createGuards({
     ...config,
     max_tokens: config.turn_max_tokens,
     max_cost_usd: config.turn_max_cost_usd,
   });
-  const ask = createLightCall({
-    herald,
-    guards,
-    spent: brain.turns.spent,
-    model: light_model,
-    max_tokens,
-    log: log.named('engine_core.compaction'),
-  });
+  const asking = { herald, guards, spent: brain.turns.spent, max_tokens };
+  const plannerLog = log.named('engine_core.planner');
+  const plan =
+    planner_model === undefined
+      ? undefined
+      : createPlanner({
+          model_calls: brain.model_calls,
+          ask: createSideCall(asking, planner_model, plannerLog),
+          log: plannerLog,
+        });
   const contexts = createContexts({
     brain,
-    soul: catalog.soul,
+    memory: soulOnly(catalog.soul),
     tools: tools.definitions,
     window: (model) => herald.info(model).context_window,
     max_tokens,
     compact: config.compact,
     light_model,
-    ask,
+    ask: createSideCall(asking, light_model, log.named('engine_core.compaction')),
+    plan,
+    now,
   });
   const coordinator = createCoordinator({
     brain,

@@ -1,21 +1,21 @@
-import { join } from 'node:path';
 import { startModelServer } from '@september/model-server';
 import fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
-import { type Brain, openBrain } from '../src/brain/brain.ts';
+import { describe, expect, it } from 'vitest';
+import type { Brain } from '../src/brain/brain.ts';
 import type { Compaction } from '../src/brain/compactions.ts';
 import type { StoredMessage } from '../src/brain/messages.ts';
-import { parseConfig } from '../src/config.ts';
 import { EngineError } from '../src/errors.ts';
 import { randomId } from '../src/ids.ts';
 import { compact, type Question } from '../src/turn/compaction.ts';
 import { type Contexts, createContexts, type Thread } from '../src/turn/context.ts';
 import { toolCalls } from '../src/turn/history.ts';
+import { soulOnly } from '../src/turn/recall.ts';
 import { type Answer, openTurn, turnRecord } from '../src/turn/record.ts';
 import { rewindOf } from '../src/turn/rewind.ts';
 import { contextOf, measured } from '../src/turn/view.ts';
 import type { ContentBlock, Message } from '../src/types.ts';
-import { environment, startEngine, temporaryFolder } from './support/engine.ts';
+import { brainOf } from './support/brain.ts';
+import { startEngine, temporaryFolder } from './support/engine.ts';
 import { stored } from './support/stored.ts';
 import { textOf as textOfTurn, turn } from './support/stream.ts';
 
@@ -29,39 +29,21 @@ const agent = { name: 'assistant', description: '', tools: [], system_prompt: 'B
 const soul = { version: 1, identity: 'You are careful.', values: [], patterns: [] };
 const signal = new AbortController().signal;
 
-const open: Brain[] = [];
-afterEach(() => {
-  for (const brain of open.splice(0)) brain.close();
-});
-
 type Asked = (question: Question) => string | undefined;
 
 /** A task in a brain of its own: what the loop would do, without a model. */
 async function newTask(answer: Asked, options: { compact?: boolean } = {}) {
-  const folder = temporaryFolder();
-  const config = parseConfig(environment(folder), folder);
-  const brain = await openBrain({
-    path: join(folder, 'brain.sqlite'),
-    migrations_dir: config.migrations_dir,
-    epoch: undefined,
-    key_hash: config.key.hash,
-    key_overlap: { min_s: 0, max_s: 300 },
-    replay_ttl_ms: 60_000,
-    now: Date.now,
-    onError: (error) => {
-      throw error;
-    },
-  });
-  open.push(brain);
+  const brain = await brainOf();
   const parts = { brain, now: Date.now, newId: randomId, hitl_ttl_ms: 1_000_000 };
   const contexts = createContexts({
     brain,
-    soul,
+    memory: soulOnly(soul),
     tools: [],
     window: () => WINDOW,
     max_tokens: MAX_TOKENS,
     compact: options.compact ?? true,
     light_model: 'light',
+    now: Date.now,
     ask: async (_thread, question) => answer(question),
   });
   return taskIn(brain, contexts, parts);
@@ -325,6 +307,9 @@ describe('what binds the agent', () => {
     rule: fc.option(wording),
     refused: fc.option(wording, { freq: 3 }),
     asked: fc.option(wording, { freq: 4 }),
+    noted: fc.option(fc.record({ key: fc.constantFrom('a', 'b', 'plan'), value: fc.option(wording) }), {
+      freq: 3,
+    }),
     words: fc.nat(20),
     rounds: fc.nat(3),
   });
@@ -337,6 +322,7 @@ describe('what binds the agent', () => {
         const head = { system: agent.system_prompt, tools: [] };
         const messages: StoredMessage[] = [];
         const binding: string[] = [];
+        const notes = new Map<string, string>();
         let row: Compaction | undefined;
         const add = (role: StoredMessage['role'], content: ContentBlock[]) => {
           const position = messages.length + 1;
@@ -346,7 +332,7 @@ describe('what binds the agent', () => {
             position,
             turn_id,
             message_id: `msg-${position}`,
-            tail: [],
+            tail: null,
             usage: null,
             stop_reason: null,
           });
@@ -361,11 +347,15 @@ describe('what binds the agent', () => {
         const makeRoom = async () => {
           if (view().tokens <= LIMIT) return;
           const ask = async (question: Question) => stream.next().value(question);
-          const made = await compact(view(), { room: ROOM, limit: LIMIT }, { ask, ask_room: ROOM });
+          const standing = [...notes].map(([key, value]) => ({ key, value }));
+          const asking = { ask, ask_room: ROOM, notes: standing };
+          const made = await compact(view(), { room: ROOM, limit: LIMIT }, asking);
           if (made === undefined) throw new Error('Nothing left to condense');
           row = made;
           compactions++;
           expect(view().tokens).toBeLessThanOrEqual(LIMIT);
+          for (const { key, value } of standing)
+            expect(made.text).toContain(`<note key="${key}">\n${value}\n</note>`);
           expectPairs(contextOf(view()).messages);
         };
         const call = async (
@@ -382,7 +372,7 @@ describe('what binds the agent', () => {
           await makeRoom();
         };
 
-        for (const [index, { rule, refused, asked, words, rounds }] of turns.entries()) {
+        for (const [index, { rule, refused, asked, noted, words, rounds }] of turns.entries()) {
           turn_id = `turn-${index}`;
           const said = rule === null ? '' : `RULE ${index}: ${rule}.`;
           if (rule !== null) binding.push(said);
@@ -395,6 +385,12 @@ describe('what binds the agent', () => {
             const input = { command: `rm ${index} ${refused}` };
             await call('bash', input, `No: ${refused}`, 'permission_denied');
             binding.push(JSON.stringify(input), `No: ${refused}`);
+          }
+          if (noted !== null) {
+            const { key, value } = noted;
+            if (value === null) notes.delete(key);
+            else notes.set(key, value);
+            await call('working_memory_write', noted, 'ok');
           }
           if (asked !== null) {
             const output = `RULE by answer ${index}: ${asked}.`;

@@ -51,7 +51,7 @@ describe('the choice of a model', () => {
     expect(model).toMatchObject({
       fallback_model: 'gpt-4o',
       light_model: 'claude-haiku-4-5',
-      planner_model: 'claude-sonnet-4-5',
+      planner_model: undefined,
     });
   });
 

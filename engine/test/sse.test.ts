@@ -14,6 +14,7 @@ import { createToolRunner } from '../src/tools/runner.ts';
 import { createContexts } from '../src/turn/context.ts';
 import { createCoordinator } from '../src/turn/coordinator.ts';
 import { createGuards } from '../src/turn/guards.ts';
+import { soulOnly } from '../src/turn/recall.ts';
 import { MODELS } from './herald/support.ts';
 import { environment, KEY, temporaryFolder } from './support/engine.ts';
 import { all, events, execute, rest, textOf, until } from './support/stream.ts';
@@ -65,7 +66,7 @@ beforeAll(async () => {
     onError: () => {},
   });
   const catalog = loadCatalog(config.catalog_dir, {
-    tools: ['ask_user', 'list_files', 'read_file', 'run_agent', 'write_file'],
+    tools: ['ask_user', 'list_files', 'read_file', 'run_agent', 'working_memory_write', 'write_file'],
     default_agent: 'assistant',
   });
   const coordinator = createCoordinator({
@@ -74,12 +75,13 @@ beforeAll(async () => {
     herald,
     contexts: createContexts({
       brain,
-      soul: catalog.soul,
+      memory: soulOnly(catalog.soul),
       tools: [],
       window: () => 100_000,
       max_tokens: 100,
       compact: false,
       light_model: 'light',
+      now,
       ask: async () => undefined,
     }),
     guards: createGuards({ ...config, max_tokens: undefined, max_cost_usd: undefined }),

@@ -20,6 +20,7 @@ const context = {
   signal: new AbortController().signal,
   key: 'key',
   runAgent: () => Promise.reject(new Error('no agents here')),
+  remember: () => ({ output: 'ok' }),
 };
 
 beforeAll(() => {

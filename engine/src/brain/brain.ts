@@ -15,6 +15,7 @@ import { migrate } from './migrate.ts';
 import { type ModelCalls, openModelCalls } from './model_calls.ts';
 import { openToolCalls, type ToolCalls } from './tool_calls.ts';
 import { openTurns, type Turns } from './turns.ts';
+import { openWorkingMemory, type WorkingMemory } from './working_memory.ts';
 
 /**
  * The brain: one SQLite file, everything an Engine must not forget. Opened once, written by this process
@@ -29,6 +30,7 @@ export type Brain = {
   model_calls: ModelCalls;
   tool_calls: ToolCalls;
   hitl: Hitl;
+  working_memory: WorkingMemory;
   events: EventLog;
   keys: EngineKeys;
   /** Names of the migrations that ran at this start. */
@@ -53,7 +55,7 @@ export type BrainOptions = {
 
 const BUSY_TIMEOUT_MS = 5_000;
 
-/** Old keys and their times are looked at this often. */
+/** What has outlived its time is looked for this often. */
 const PURGE_INTERVAL_MS = 10_000;
 
 /**
@@ -81,9 +83,11 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     overlap: options.key_overlap,
     now: options.now,
   });
+  const working_memory = openWorkingMemory(db);
   const purging = setInterval(() => {
     try {
       keys.purge();
+      working_memory.expire(options.now());
     } catch (error) {
       options.onError(error);
     }
@@ -101,6 +105,7 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     model_calls: openModelCalls(db),
     tool_calls: openToolCalls(db),
     hitl: openHitl(db),
+    working_memory,
     events,
     keys,
     migrated,

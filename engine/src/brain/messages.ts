@@ -11,7 +11,7 @@ export type NewMessage = Message & {
   turn_id: string;
   /** `''`: the turn's own thread; else a sub-agent's. */
   thread_id: string;
-  /** Blocks of the volatile tail, sent before the message's own (E14). */
+  /** Blocks of the volatile tail, sent before the message's own (E14); absent: not known yet, or never any. */
   tail?: ContentBlock[] | undefined;
   created_at: number;
   /** Of an answer; null for what comes from the user's side. */
@@ -25,7 +25,8 @@ export type StoredMessage = Message & {
   message_id: string;
   turn_id: string;
   position: number;
-  tail: ContentBlock[];
+  /** Null: not known yet, or never any. */
+  tail: ContentBlock[] | null;
   usage: CountedUsage | null;
   stop_reason: StopReason | null;
 };
@@ -57,6 +58,7 @@ export function openMessages(db: DatabaseSync) {
   const ofTask = db.prepare(`
     SELECT message_id, turn_id, role, content, created_at, superseded FROM messages
      WHERE task_id = ? AND thread_id = '' ORDER BY position`);
+  const setTail = db.prepare('UPDATE messages SET tail = ? WHERE message_id = ? AND tail IS NULL');
   const supersede = db.prepare('UPDATE messages SET superseded = 1 WHERE task_id = ? AND position >= ?');
 
   const ofTurn = db.prepare(`
@@ -83,6 +85,11 @@ export function openMessages(db: DatabaseSync) {
         message.usage === null ? null : JSON.stringify(message.usage),
         message.stop_reason ?? null,
       );
+    },
+
+    /** What goes with a message from now on (E14); one that has a tail keeps it. */
+    setTail(message_id: string, tail: ContentBlock[]): void {
+      setTail.run(JSON.stringify(tail), message_id);
     },
 
     /** The live messages of a thread after a position, oldest first. */
@@ -141,7 +148,7 @@ function toListed(row: Row): ListedMessage {
 function toMessage(row: Row): StoredMessage {
   // Written by `append` above and by nothing else, so the shapes are known.
   const content: ContentBlock[] = JSON.parse(text(row, 'content'));
-  const tail: ContentBlock[] = JSON.parse(textOrNull(row, 'tail') ?? '[]');
+  const tail: ContentBlock[] | null = JSON.parse(textOrNull(row, 'tail') ?? 'null');
   const usage: CountedUsage | null = JSON.parse(textOrNull(row, 'usage') ?? 'null');
   return {
     role: toRole(row),

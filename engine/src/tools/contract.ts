@@ -32,6 +32,8 @@ export type ToolContext = {
   key: string;
   /** What a person has said, where the call asked. */
   answered?: Answered | undefined;
+  /** Keeps a note for the rest of the task; null deletes it. However often this very call is run, once. */
+  remember(key: string, value: string | null): ToolOutcome;
   /** Has another agent do a piece of work, in a thread of this turn. */
   runAgent(agent: string, message: string): Promise<ToolOutcome>;
 };

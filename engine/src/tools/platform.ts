@@ -4,9 +4,17 @@ import type { Tool } from './contract.ts';
 import { listFilesTool } from './list_files.ts';
 import { readFileTool } from './read_file.ts';
 import { runAgentTool } from './run_agent.ts';
+import { workingMemoryWriteTool } from './working_memory_write.ts';
 import { writeFileTool } from './write_file.ts';
 
 /** The tools every Engine has; which of them an agent sees is its `tools` list. */
 export function platformTools(roots: Roots): Tool[] {
-  return [askUserTool(), listFilesTool(roots), readFileTool(roots), runAgentTool(), writeFileTool(roots)];
+  return [
+    askUserTool(),
+    listFilesTool(roots),
+    readFileTool(roots),
+    runAgentTool(),
+    workingMemoryWriteTool(),
+    writeFileTool(roots),
+  ];
 }

@@ -5,6 +5,7 @@
  * be far away. Originals stay in the brain. Source: engine-runtime, "Compaction".
  */
 import type { NewCompaction } from '../brain/compactions.ts';
+import type { Note } from '../brain/working_memory.ts';
 import { Carried, carryOn, fitted, NOTHING_CARRIED, render } from './carried.ts';
 import { cutsOf } from './cut.ts';
 import { REVIEW_PROMPT, reviewOf } from './review.ts';
@@ -32,6 +33,8 @@ export type CompactionParts = {
   ask(question: Question): Promise<string | undefined>;
   /** Tokens a question may have. */
   ask_room: number;
+  /** Working memory as it stands. */
+  notes: Note[];
 };
 
 /**
@@ -43,7 +46,7 @@ export type CompactionParts = {
 export async function compact(
   view: View,
   { room, limit }: { room: number; limit: number },
-  { ask, ask_room }: CompactionParts,
+  { ask, ask_room, notes }: CompactionParts,
 ): Promise<NewCompaction | undefined> {
   const bytes = (share: number) => Math.floor((room * share) / view.rate);
   const before =
@@ -65,7 +68,7 @@ export async function compact(
     const position = Math.max(...cut.collapsed.map((message) => message.position));
     const answer = await ask({ system: REVIEW_PROMPT, text: review.transcript, input_tokens, position });
     const carried = fitted(review.apply(answer), bytes(SHARES.words));
-    const text = render(carried);
+    const text = render(carried, notes);
     const after_tokens = tokensAfter(view, cut, Buffer.byteLength(text));
     if (after_tokens > limit) continue;
     return {

@@ -1,6 +1,15 @@
+import type { StoredMessage } from '../brain/messages.ts';
+import type { Note } from '../brain/working_memory.ts';
 import { EngineError } from '../errors.ts';
 import { compact, type Question } from './compaction.ts';
+import type { EventBody } from './events.ts';
+import { isOpening } from './history.ts';
+import { isNote } from './note.ts';
+import type { Planner } from './planner.ts';
+import { type Recalled, recalledTail } from './recall.ts';
+import type { SideCall } from './side_call.ts';
 import { type Context, contextOf, type Thread, type View, type ViewParts, viewOf } from './view.ts';
+import { notesTail, withNote } from './working_memory.ts';
 
 export type { Context, Thread } from './view.ts';
 
@@ -9,6 +18,13 @@ export type { Context, Thread } from './view.ts';
  * else, and made to fit. Source: engine-runtime, "Context", "Compaction".
  */
 export type Contexts = {
+  /**
+   * Before the first model call of a turn: brings what goes with its message (E14), a plan unless it is `direct`, the
+   * notes, and what is recalled for it, and fixes it there. A turn that goes on, or answers a message again, finds that
+   * done.
+   * @throws `signal.reason` when it was aborted; what the planner's call ends the turn with.
+   */
+  begin(thread: Thread, direct: boolean, signal: AbortSignal): Promise<void>;
   /**
    * What the model sees next, and what that will count. Condenses older messages first when it would not fit.
    * @throws EngineError `CONTEXT_OVERFLOW`; what a model call in between ends the turn with.
@@ -30,8 +46,11 @@ export type ContextParts = ViewParts & {
   compact: boolean;
   /** `LIGHT_MODEL`. */
   light_model: string;
-  /** One call of that model in the thread's name; undefined when it failed. */
-  ask(thread: Thread, question: Question, signal: AbortSignal): Promise<string | undefined>;
+  /** Asks that model. */
+  ask: SideCall;
+  /** Undefined: turns are not planned. */
+  plan?: Planner | undefined;
+  now: () => number;
 };
 
 /** Share of the room above which a request is not sent: estimates are estimates. */
@@ -41,6 +60,8 @@ const TRIGGER = 0.9;
 const SHRUNK = 0.7;
 
 export function createContexts(parts: ContextParts): Contexts {
+  const { brain, memory, now } = parts;
+
   /** The tokens a request to this model may have. */
   function roomOf(model: string): number {
     const window = parts.window(model);
@@ -52,7 +73,8 @@ export function createContexts(parts: ContextParts): Contexts {
     // What a provider refused is more than it takes, whatever the catalog says of its window.
     const room = Math.min(roomOf(thread.model), view.tokens);
     const ask = (question: Question) => parts.ask(thread, question, signal);
-    const asking = { ask, ask_room: roomOf(parts.light_model) };
+    const notes = brain.working_memory.ofTask(thread.task_id);
+    const asking = { ask, ask_room: roomOf(parts.light_model), notes };
     const row = parts.compact ? await compact(view, { room, limit }, asking) : undefined;
     if (row === undefined) {
       throw new EngineError(
@@ -65,6 +87,32 @@ export function createContexts(parts: ContextParts): Contexts {
   }
 
   return {
+    async begin(thread, direct, signal) {
+      const { task_id, turn_id, record } = thread;
+      const opening = brain.messages.last(task_id, record.thread_id);
+      if (opening === undefined || !isOpening(opening) || opening.tail !== null) return;
+      const started = now();
+      const recalled = await memory.recall(wordsOf(opening), signal);
+      const shown = retrievalOf(recalled, now() - started);
+      const notes = brain.working_memory.ofTask(task_id);
+      const tailWith = (notes: Note[]) => [...notesTail(notes), ...recalledTail(recalled)];
+      const tail = tailWith(notes);
+      if (parts.plan === undefined || direct) {
+        // Most turns bring nothing; they need not wait for the disk.
+        if (tail.length > 0 || shown.length > 0) record.settleTail(opening, tail, shown);
+        return;
+      }
+      const { position } = opening;
+      const context = contextOf(viewOf(parts, thread));
+      context.messages.at(-1)?.content.unshift(...tail);
+      const plan = await parts.plan(thread, { context, position, notes }, signal);
+      if (plan === undefined) record.settleTail(opening, tail, shown);
+      else {
+        const change = { ...plan, source: `plan/${turn_id}`, position };
+        record.settleTail(opening, tailWith(withNote(notes, plan)), shown, change);
+      }
+    },
+
     async assemble(thread, signal) {
       let view = viewOf(parts, thread);
       const limit = roomOf(thread.model) * TRIGGER;
@@ -80,4 +128,13 @@ export function createContexts(parts: ContextParts): Contexts {
       await makeRoom(thread, view, view.tokens * SHRUNK, signal);
     },
   };
+}
+
+const wordsOf = ({ content }: StoredMessage) =>
+  content.flatMap((block) => (block.type === 'text' && !isNote(block) ? [block.text] : [])).join('\n');
+
+function retrievalOf(recalled: Recalled | undefined, duration_ms: number): EventBody[] {
+  if (recalled === undefined) return [];
+  const { items: _, ...counts } = recalled;
+  return [{ type: 'memory_retrieval', ...counts, duration_ms: Math.max(0, duration_ms) }];
 }

@@ -274,7 +274,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
     if (agent === undefined) {
       throw new EngineError('NOT_FOUND', `There is no agent ${JSON.stringify(slot.agent)} any more.`);
     }
-    const asked: Pick<ExecuteRequest, 'super_thinking' | 'output_schema'> = JSON.parse(slot.request);
+    const asked: Pick<ExecuteRequest, 'super_thinking' | 'direct' | 'output_schema'> = JSON.parse(slot.request);
     return runTurn(
       {
         brain,
@@ -289,6 +289,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
         turn_id: slot.turn_id,
         blocks: slot.blocks,
         thinking: asked.super_thinking,
+        direct: asked.direct,
         output_schema: asked.output_schema ?? undefined,
         limits,
         signal: abort.signal,

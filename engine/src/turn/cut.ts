@@ -1,6 +1,6 @@
 import type { StoredMessage } from '../brain/messages.ts';
-import { isOpening } from './history.ts';
-import { add, type Size, sizeOfBlocks } from './tokens.ts';
+import { isOpening, sentBlocks } from './history.ts';
+import { type Size, sizeOfBlocks } from './tokens.ts';
 
 /**
  * Where a history may be cut in two.
@@ -47,5 +47,5 @@ export function cutsOf(history: StoredMessage[], recent_bytes: number): Cut[] {
 }
 
 export function sizeOf(messages: StoredMessage[]): Size {
-  return add(...messages.flatMap(({ tail, content }) => [sizeOfBlocks(tail), sizeOfBlocks(content)]));
+  return sizeOfBlocks(messages.flatMap(sentBlocks));
 }

@@ -167,6 +167,31 @@ export const HitlRequest = z
   })
   .meta({ id: 'HitlRequest', description: 'The turn waits for a person: POST /hitl/respond.' });
 
+export const WorkingMemoryUpdate = z
+  .object({
+    type: z.literal('working_memory_update'),
+    ...common,
+    op: z.enum(['set', 'delete']),
+    key: z.string().meta({ example: 'plan' }),
+    value: z.string().optional().meta({ description: 'With `set`.' }),
+  })
+  .meta({ id: 'WorkingMemoryUpdate', description: 'A note of the task was written.' });
+
+export const MemoryRetrieval = z
+  .object({
+    type: z.literal('memory_retrieval'),
+    ...common,
+    episodes: z.int().nonnegative(),
+    knowledge: z.int().nonnegative(),
+    social: z.int().nonnegative(),
+    mode: z.enum(['hybrid', 'keyword_only']),
+    duration_ms: z.int().nonnegative(),
+  })
+  .meta({
+    id: 'MemoryRetrieval',
+    description: 'Long-term memory was searched for this turn; how many of each went to the model.',
+  });
+
 export const HitlResolved = z
   .object({ type: z.literal('hitl_resolved'), ...common, request_id: z.string(), answer: z.string() })
   .meta({ id: 'HitlResolved', description: 'Answered; the turn goes on.' });
@@ -226,6 +251,8 @@ const TurnEvent = z.union([
   StructuredOutput,
   HitlRequest,
   HitlResolved,
+  WorkingMemoryUpdate,
+  MemoryRetrieval,
   TaskLifecycle,
 ]);
 type TurnEvent = z.infer<typeof TurnEvent>;

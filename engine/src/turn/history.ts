@@ -14,6 +14,11 @@ export function toolCalls(content: ContentBlock[]): ToolUseBlock[] {
   return content.filter((block) => block.type === 'tool_use');
 }
 
+/** What the model is sent of a message: its tail, then its own blocks (E14). */
+export function sentBlocks({ tail, content }: Pick<StoredMessage, 'tail' | 'content'>): ContentBlock[] {
+  return [...(tail ?? []), ...content];
+}
+
 /** Said by the person, not results and not only a note of ours: what begins a turn, or a sub-agent's thread. */
 export function isOpening({ role, content }: Message): boolean {
   return (

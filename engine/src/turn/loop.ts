@@ -16,6 +16,7 @@ import type { ThreadRecord, TurnRecord } from './record.ts';
 import type { Schema } from './structured_output.ts';
 import { outcomeOfFailure } from './sub_agent.ts';
 import { runTools, type ToolStep } from './tool_step.ts';
+import { notesTail, writeNote } from './working_memory.ts';
 
 /**
  * The agent loop: call the model, run the tools it asks for, give it the results, until it asks for none.
@@ -38,6 +39,8 @@ export type Turn = {
   turn_id: string;
   blocks: BlockCounter;
   thinking: boolean;
+  /** Not planned first. */
+  direct: boolean;
   /** Of the final answer (E4). */
   output_schema: Schema | undefined;
   limits: {
@@ -66,7 +69,9 @@ type Thread = { agent: Agent; record: ThreadRecord; depth: number };
  * @throws what the turn fails with.
  */
 export async function runTurn(turn: Turn, agent: Agent): Promise<'completed' | 'waiting'> {
-  return await runThread(turn, { agent, record: turn.record.thread(''), depth: 0 });
+  const own = { agent, record: turn.record.thread(''), depth: 0 };
+  await turn.contexts.begin(conversation(turn, own), turn.direct, turn.signal);
+  return await runThread(turn, own);
 }
 
 async function runThread(turn: Turn, thread: Thread): Promise<'completed' | 'waiting'> {
@@ -93,20 +98,24 @@ async function runThread(turn: Turn, thread: Thread): Promise<'completed' | 'wai
  * A context that the provider finds too large is condensed, and asked again once.
  * @returns whether the answer has ended the thread.
  */
-async function askModel(turn: Turn, of: Thread, position: number): Promise<boolean> {
-  const { agent, record } = of;
-  const { contexts, herald, task_id, turn_id, signal } = turn;
-  const thread = { task_id, turn_id, record, agent, model: agent.model ?? herald.model };
-  const { call, answer } = await askOnce(turn, thread, position).catch(async (error: unknown) => {
+async function askModel(turn: Turn, thread: Thread, position: number): Promise<boolean> {
+  const { contexts, signal } = turn;
+  const { record } = thread;
+  const shown = conversation(turn, thread);
+  const { call, answer } = await askOnce(turn, shown, position).catch(async (error: unknown) => {
     if (!(error instanceof HeraldError && error.code === 'CONTEXT_OVERFLOW')) throw error;
-    await contexts.shrink(thread, signal);
-    return askOnce(turn, thread, position);
+    await contexts.shrink(shown, signal);
+    return askOnce(turn, shown, position);
   });
   const alert = turn.cache_monitor?.note(answer.usage);
   if (alert !== undefined) record.emit({ type: 'cache_hit_ratio_alert', ...alert });
-  const ends = toolCalls(answer.content).length === 0 && endsAtOnce(closingOf(turn, of), answer);
+  const ends = toolCalls(answer.content).length === 0 && endsAtOnce(closingOf(turn, thread), answer);
   record.answer(call, answer, ends);
   return ends;
+}
+
+function conversation({ task_id, turn_id, herald }: Turn, { agent, record }: Thread): ContextThread {
+  return { task_id, turn_id, record, agent, model: agent.model ?? herald.model };
 }
 
 async function askOnce(turn: Turn, thread: ContextThread, position: number) {
@@ -161,7 +170,12 @@ function toolStep(turn: Turn, thread: Thread, note: TextBlock | undefined): Tool
     end: turn.end,
     answered: turn.answered,
     now: turn.now,
-    contextOf: (row) => ({
+    contextOf: (row, { position }) => ({
+      remember: (key, value) => {
+        const { brain, task_id } = turn;
+        const change = { source: callName(row), position, key, value };
+        return writeNote({ brain, task_id, record: thread.record }, change);
+      },
       runAgent: (name, message) => runAgent(turn, thread, row, name, message),
     }),
   };
@@ -187,10 +201,13 @@ async function runAgent(
   if (depth > MAX_DEPTH) {
     return { error: 'execution_failed', output: `Sub-agents go ${MAX_DEPTH} deep at most; do it yourself.` };
   }
-  const record = turn.record.thread(`${row.message_id}/${row.ordinal}`, row.tool_call_id);
+  const { messages, working_memory } = turn.brain;
+  const record = turn.record.thread(callName(row), row.tool_call_id);
   let ended: 'completed' | 'waiting';
   try {
-    if (turn.brain.messages.last(turn.task_id, record.thread_id) === undefined) record.open(message);
+    if (messages.last(turn.task_id, record.thread_id) === undefined) {
+      record.open(message, notesTail(working_memory.ofTask(turn.task_id)));
+    }
     ended = await runThread(turn, { agent, record, depth });
   } catch (error) {
     const outcome = outcomeOfFailure(name, error, turn.log, turn.task_id);
@@ -205,3 +222,6 @@ async function runAgent(
 
 const wordsOf = (content: ContentBlock[]) =>
   content.flatMap((block) => (block.type === 'text' ? [block.text] : [])).join('\n\n');
+
+/** What a call is called where something of its own is kept: a sub-agent's thread, a note. */
+const callName = ({ message_id, ordinal }: ToolCallRow) => `${message_id}/${ordinal}`;

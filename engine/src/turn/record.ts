@@ -4,6 +4,7 @@ import type { NewCompaction } from '../brain/compactions.ts';
 import type { Answered, NewHitlRequest } from '../brain/hitl.ts';
 import type { StoredMessage } from '../brain/messages.ts';
 import type { CallId, Outcome, ToolCallRow } from '../brain/tool_calls.ts';
+import type { NoteChange } from '../brain/working_memory.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
 import type { ContentBlock, StreamEvent, TextBlock, ToolUseBlock } from '../types.ts';
@@ -56,8 +57,12 @@ export type ThreadRecord = {
   aside(call: number, answer: Answer): void;
   /** Older messages were condensed. */
   condense(row: NewCompaction): void;
+  /** What goes with the message that began the turn is known, and stays with it. */
+  settleTail(opening: StoredMessage, tail: ContentBlock[], shown: EventBody[], plan?: NoteChange): void;
+  /** A note is written. */
+  remember(change: NoteChange): void;
   /** A sub-agent's thread begins with what it is told. */
-  open(text: string): void;
+  open(text: string, tail: ContentBlock[]): void;
   /** A tool call that must not happen twice runs from now on. */
   start(call: CallId): void;
   /**
@@ -101,7 +106,7 @@ export function turnRecord(
   { task_id, turn_id }: TurnIds,
   active_ms: () => number = () => 0,
 ): TurnRecord {
-  const { events, messages, compactions, turns, model_calls, tool_calls, hitl } = brain;
+  const { events, messages, compactions, turns, model_calls, tool_calls, hitl, working_memory } = brain;
 
   const end = (last_event_id: number, error: string | null) => {
     const ended_at = now();
@@ -120,10 +125,10 @@ export function turnRecord(
     const toEvent = (event: EventBody): NewEvent =>
       newEvent({ task_id, turn_id }, parent_tool_call_id, event, now());
 
-    const store = (content: ContentBlock[]) => {
+    const store = (content: ContentBlock[], tail?: ContentBlock[]) => {
       const message_id = newId('msg');
       const place = { message_id, task_id, turn_id, thread_id };
-      messages.append({ ...place, role: 'user', content, created_at: now(), usage: null });
+      messages.append({ ...place, role: 'user', content, tail, created_at: now(), usage: null });
     };
 
     return {
@@ -202,8 +207,20 @@ export function turnRecord(
         commit([toEvent(event)], () => compactions.insert({ ...row, ...place, created_at: now() }));
       },
 
-      open(text) {
-        commit([], () => store([{ type: 'text', text }]));
+      settleTail({ message_id }, tail, shown, plan) {
+        const events = plan === undefined ? shown : [...shown, noteEvent(plan)];
+        commit(events.map(toEvent), () => {
+          messages.setTail(message_id, tail);
+          if (plan !== undefined) working_memory.append(task_id, plan, now());
+        });
+      },
+
+      remember(change) {
+        commit([toEvent(noteEvent(change))], () => working_memory.append(task_id, change, now()));
+      },
+
+      open(text, tail) {
+        commit([], () => store([{ type: 'text', text }], tail));
       },
 
       start(call) {
@@ -324,6 +341,11 @@ const toolResultEvent = (row: ToolCallRow): EventBody => ({
   duration_ms: row.duration_ms ?? 0,
 });
 
+const noteEvent = ({ key, value }: NoteChange): EventBody =>
+  value === null
+    ? { type: 'working_memory_update', op: 'delete', key }
+    : { type: 'working_memory_update', op: 'set', key, value };
+
 /** What a turn starts from. */
 export type Opening = TurnIds & {
   agent: string;
@@ -354,10 +376,12 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
   const events = shown.map((event) => newEvent(opening, undefined, event, at));
   const [first_event_id] = brain.events.commit(events, (ids) => {
     brain.conversations.touch(task_id, at);
+    brain.working_memory.expire(at, task_id);
     brain.turns.insert({ ...opening, started_at: at, first_event_id: Math.min(...ids) });
     if (rewind !== undefined) {
       brain.messages.supersede(task_id, rewind.from);
       brain.compactions.forget(task_id, rewind.from);
+      brain.working_memory.forget(task_id, rewind.from);
     }
     const notes = opening.note === undefined ? [] : [opening.note];
     const said: ContentBlock[] = [{ type: 'text', text: opening.message }, ...(opening.media ?? [])];

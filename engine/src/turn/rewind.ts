@@ -8,7 +8,7 @@ import type { ExecuteRequest } from './request.ts';
  *
  * The history is append-only, so nothing is taken out of it: what comes after that place is marked superseded,
  * which the model does not see and `GET /tasks/{task_id}` does. A compaction that was made from any of it goes;
- * its text would tell the model what is no longer said. Source: engine-api, "Edit", "Retry".
+ * its text would tell the model what is no longer said. So do the notes that followed from it. Source: engine-api, "Edit", "Retry".
  */
 export type Rewind = {
   phase: 'edited' | 'retried';

@@ -33,7 +33,7 @@ export type ToolStep = {
   /** Resolves when a person has answered, or withdrawn, a question of this task. */
   answered(): Promise<void>;
   /** What this very call may use, beside `signal`, `key` and what a person said. */
-  contextOf(row: ToolCallRow): Pick<ToolContext, 'runAgent'>;
+  contextOf(row: ToolCallRow, asking: StoredMessage): Pick<ToolContext, 'remember' | 'runAgent'>;
   now: () => number;
 };
 
@@ -166,7 +166,7 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
   }
 
   function context(row: ToolCallRow): ToolContext {
-    return { signal, key: row.key, ...step.contextOf(row) };
+    return { signal, key: row.key, ...step.contextOf(row, asking) };
   }
 
   function settle(row: ToolCallRow, state: 'done' | 'unknown', outcome: Outcome, duration_ms = 0): Verdict {

@@ -10,6 +10,8 @@ import type { StoredMessage } from '../brain/messages.ts';
 import type { Agent, Soul } from '../catalog/catalog.ts';
 import type { Message, ToolDef } from '../types.ts';
 import { type Cut, sizeOf } from './cut.ts';
+import { sentBlocks } from './history.ts';
+import type { Memory } from './recall.ts';
 import type { ThreadRecord } from './record.ts';
 import { add, type Counted, estimateTokens, rateOf, sizeOfBlocks, sizeOfHead, USUAL_RATE } from './tokens.ts';
 
@@ -19,7 +21,11 @@ export type Context = { system: string; tools: ToolDef[]; messages: Message[] };
 /** One conversation with one model; `record`: where what happens in it is written. */
 export type Thread = { task_id: string; turn_id: string; record: ThreadRecord; agent: Agent; model: string };
 
-export type ViewParts = { brain: Pick<Brain, 'messages' | 'compactions'>; soul: Soul; tools: ToolDef[] };
+export type ViewParts = {
+  brain: Pick<Brain, 'messages' | 'compactions' | 'working_memory'>;
+  memory: Memory;
+  tools: ToolDef[];
+};
 
 type Head = Pick<Context, 'system' | 'tools'>;
 
@@ -32,11 +38,11 @@ export type View = {
   rate: number;
 };
 
-export function viewOf({ brain, soul, tools }: ViewParts, thread: Thread): View {
+export function viewOf({ brain, memory, tools }: ViewParts, thread: Thread): View {
   const { agent, model, task_id } = thread;
   const { thread_id } = thread.record;
   const head: Head = {
-    system: [agent.system_prompt, soulText(soul)].join('\n\n'),
+    system: [agent.system_prompt, soulText(memory.soul())].join('\n\n'),
     tools: tools.filter((tool) => agent.tools.includes(tool.name)).sort((a, b) => (a.name < b.name ? -1 : 1)),
   };
   const compaction = brain.compactions.newest(task_id, thread_id);
@@ -51,9 +57,7 @@ export function viewOf({ brain, soul, tools }: ViewParts, thread: Thread): View 
 
 /** The text of a compaction goes into the message after it: two of the person in a row are refused by some. */
 export function contextOf({ head, compaction, history }: View): Context {
-  const messages = history.map(
-    ({ role, tail, content }): Message => ({ role, content: [...tail, ...content] }),
-  );
+  const messages = history.map((message): Message => ({ role: message.role, content: sentBlocks(message) }));
   if (compaction !== undefined) {
     const text = { type: 'text' as const, text: compaction.text };
     const first = messages[0]?.role === 'user' ? messages.shift() : undefined;
@@ -78,10 +82,11 @@ export function measured(model: string, held: Pick<View, 'head' | 'compaction' |
   let size = sizeOfHead(head);
   if (compaction !== undefined) size = add(size, sizeOfBlocks([{ type: 'text', text: compaction.text }]));
   let counted: Counted | undefined;
-  for (const { position, tail, content, usage } of history) {
+  for (const message of history) {
+    const { position, usage } = message;
     const isOfThisView = position > (compaction?.head ?? 0);
     if (isOfThisView && usage?.model.startsWith(model)) counted = { size, tokens: usage.input_tokens };
-    size = add(size, sizeOfBlocks(tail), sizeOfBlocks(content));
+    size = add(size, sizeOfBlocks(sentBlocks(message)));
   }
   const rate = counted === undefined ? (compaction?.tokens_per_byte ?? USUAL_RATE) : rateOf(counted);
   return { ...held, tokens: estimateTokens(size, counted, rate), rate };
