@@ -69,11 +69,15 @@ function taskIn(brain: Brain, contexts: Contexts, parts: Parameters<typeof openT
   return {
     brain,
     /** Begins a turn. */
-    ask(message: string, going_back: { edit_message_id?: string; retry_message_id?: string } = {}) {
+    ask(
+      message: string,
+      going_back: { edit_message_id?: string; retry_message_id?: string } = {},
+      media: ContentBlock[] = [],
+    ) {
       thread = threadOf(`turn-${++turns}`);
       const named = { task_id, edit_message_id: null, retry_message_id: null, ...going_back };
       const rewind = rewindOf(brain, named);
-      const opening = { task_id, turn_id: thread.turn_id, agent: 'assistant', message, rewind };
+      const opening = { task_id, turn_id: thread.turn_id, agent: 'assistant', message, media, rewind };
       openTurn(parts, { ...opening, request: '{}', metadata: '{}', idempotency_key: undefined });
     },
     /** Ends the turn. */
@@ -167,6 +171,27 @@ describe('a conversation that outgrows the window', () => {
       task.say(filler(60, turn));
     }
     expect(broken).toBe(task.compactions().length);
+  });
+
+  it('names what was attached once it is no longer shown, so that it can be asked for again', async () => {
+    const task = await newTask(honest);
+    const data = Buffer.from('seven..').toString('base64');
+    task.ask('Look at these.', {}, [
+      { type: 'image', source: { type: 'base64', media_type: 'image/png', data } },
+      { type: 'document', name: 'a "bill".pdf', source: { type: 'url', url: 'https://example.com/bill' } },
+    ]);
+    const [{ message_id } = { message_id: '' }] = task.brain.messages.ofThread('task', '');
+    task.say('I see.');
+    for (let turn = 0; task.compactions().length < 2; turn++) {
+      task.ask(`Question ${turn}: ${filler(60, turn)}`);
+      await task.assemble();
+      task.say(filler(60, turn));
+    }
+    const seen = (await task.seen()).split('\n');
+    expect(seen).toContain(`- image, image/png, 7 bytes, in message ${message_id}`);
+    expect(seen).toContain(
+      `- document, "a \\"bill\\".pdf", https://example.com/bill, in message ${message_id}`,
+    );
   });
 
   it('is refused when the gate is off, or when the message alone is too much', async () => {

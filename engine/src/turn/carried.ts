@@ -12,7 +12,8 @@ import { renderNotes } from './working_memory.ts';
  *
  * A summary forgets: that files must never be deleted, said once in turn three, is gone after the second
  * summary of a summary. So nothing that binds the agent is left to a model's wording. Carried on mechanically:
- * the person's own words, the actions they refused, and what the agent has noted (working_memory.ts). The model that condenses (review.ts) may only say which
+ * the person's own words, the actions they refused, and what the agent has noted (working_memory.ts). Of those
+ * words the model that condenses (review.ts) may only say which
  * parts of those words have to stay; it says so by quoting, and a quote counts only when it is literally in the
  * original. Words it has not looked at in this way stay whole. When the words outgrow their share of the
  * window, those it has looked at shrink to their quotes, the oldest first; quotes and refusals never go.
