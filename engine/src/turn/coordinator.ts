@@ -274,7 +274,9 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
     if (agent === undefined) {
       throw new EngineError('NOT_FOUND', `There is no agent ${JSON.stringify(slot.agent)} any more.`);
     }
-    const asked: Pick<ExecuteRequest, 'super_thinking' | 'direct' | 'output_schema'> = JSON.parse(slot.request);
+    const asked: Pick<ExecuteRequest, 'super_thinking' | 'direct' | 'output_schema'> = JSON.parse(
+      slot.request,
+    );
     return runTurn(
       {
         brain,

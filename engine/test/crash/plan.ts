@@ -36,8 +36,7 @@ export function nextReply(request: ReceivedRequest): Reply {
   return move.cut ? { steps, stop_reason: 'max_tokens' } : { steps };
 }
 
-const idOf = ({ name }: Plan, move: number, index: number) =>
-  `${name.replace(/\W/g, '_')}_${move}_${index}`;
+const idOf = ({ name }: Plan, move: number, index: number) => `${name.replace(/\W/g, '_')}_${move}_${index}`;
 
 /** The plan of a request, and how many answers it has had: those before a compaction are told by the ids of calls. */
 export function standOf({ body }: ReceivedRequest): { plan: Plan; done: number } {
