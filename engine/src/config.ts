@@ -135,6 +135,14 @@ export const Variables = z.object({
   CACHE_HIT_MONITOR_ENABLED: flag(true).describe(
     'Flag: an alert when little of what is sent is found in the provider’s cache.',
   ),
+  HOOKS_SETTINGS_LOAD_ENABLED: flag(true).describe('Flag: load hooks.json of the catalog.'),
+  PRE_TOOL_HOOKS_ENABLED: flag(true).describe('Flag: run the hooks before a tool; one may block the call.'),
+  POST_TOOL_HOOKS_ENABLED: flag(true).describe(
+    'Flag: run the hooks after a tool; one may say something beside the result.',
+  ),
+  STOP_HOOKS_ENABLED: flag(true).describe(
+    'Flag: run the hooks at the end of a turn; one may refuse it, once.',
+  ),
   CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY: integer(1, 100)
     .prefault('10')
     .describe('Tools at once inside one turn.'),
@@ -192,6 +200,9 @@ export type Config = {
   turn_max_tokens: number | undefined;
   turn_max_cost_usd: number | undefined;
   continue_cut_answers: boolean;
+  hooks: { load: boolean; pre_tool: boolean; post_tool: boolean; stop: boolean };
+  /** Where programs are found, for hooks. */
+  path: string;
   cache_monitor: boolean;
   /** Whether conversations are condensed. */
   compact: boolean;
@@ -291,6 +302,13 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     turn_max_tokens: values.TURN_MAX_TOKENS,
     turn_max_cost_usd: values.TURN_MAX_COST_USD,
     continue_cut_answers: values.TOKEN_BUDGET_ENABLED,
+    hooks: {
+      load: values.HOOKS_SETTINGS_LOAD_ENABLED,
+      pre_tool: values.PRE_TOOL_HOOKS_ENABLED,
+      post_tool: values.POST_TOOL_HOOKS_ENABLED,
+      stop: values.STOP_HOOKS_ENABLED,
+    },
+    path: given.PATH ?? '/usr/local/bin:/usr/bin:/bin',
     cache_monitor: values.CACHE_HIT_MONITOR_ENABLED,
     compact: values.REACTIVE_COMPACT_ENABLED,
     tool_concurrency: values.CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY,

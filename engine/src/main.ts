@@ -80,12 +80,15 @@ async function start(): Promise<void> {
   const catalog = loadCatalog(config.catalog_dir, {
     tools: tools.definitions.map((tool) => tool.name),
     default_agent: config.default_agent,
+    hooks: config.hooks.load,
   });
 
   const { createHerald } = await import('./herald/index.ts');
   const { randomId: newId } = await import('./ids.ts');
   const { createCacheMonitor } = await import('./turn/cache_monitor.ts');
   const { createContexts } = await import('./turn/context.ts');
+  const { createHooks } = await import('./turn/hooks.ts');
+  const { runCommand } = await import('./sandbox/command.ts');
   const { createGuards } = await import('./turn/guards.ts');
   const { createPlanner } = await import('./turn/planner.ts');
   const { soulOnly } = await import('./turn/recall.ts');
@@ -125,6 +128,14 @@ async function start(): Promise<void> {
     plan,
     now,
   });
+  const hooks = createHooks({
+    settings: catalog.hooks,
+    enabled: config.hooks,
+    run: runCommand,
+    cwd: config.catalog_dir,
+    path: config.path,
+    log: log.named('engine_core.hooks'),
+  });
   const coordinator = createCoordinator({
     brain,
     catalog,
@@ -134,6 +145,7 @@ async function start(): Promise<void> {
     // The demo model has no cache to find anything in.
     cache_monitor: config.cache_monitor && herald.provider !== 'demo' ? createCacheMonitor() : undefined,
     tools,
+    hooks,
     now,
     newId,
     hitl_ttl_ms: config.hitl_ttl_s * 1000,

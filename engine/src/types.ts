@@ -13,7 +13,7 @@ export type TextBlock = { type: 'text'; text: string; signature?: string; note?:
  * Why the Engine itself says something to the model, on the user's side of the conversation. What carries it is not
  * the person's word: it neither begins a turn nor outlives a compaction as what the person said.
  */
-export type NoteKind = 'repeated_call' | 'output_schema' | 'repair' | 'continue';
+export type NoteKind = 'repeated_call' | 'output_schema' | 'repair' | 'continue' | 'tool_hook' | 'stop_hook';
 
 export type ThinkingBlock = { type: 'thinking'; text: string; signature?: string };
 

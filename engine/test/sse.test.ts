@@ -68,6 +68,7 @@ beforeAll(async () => {
   const catalog = loadCatalog(config.catalog_dir, {
     tools: ['ask_user', 'list_files', 'read_file', 'run_agent', 'working_memory_write', 'write_file'],
     default_agent: 'assistant',
+    hooks: true,
   });
   const coordinator = createCoordinator({
     brain,
@@ -86,6 +87,12 @@ beforeAll(async () => {
     }),
     guards: createGuards({ ...config, max_tokens: undefined, max_cost_usd: undefined }),
     tools: createToolRunner([], { log }),
+    hooks: {
+      beforeTool: async () => undefined,
+      afterTool: async () => undefined,
+      watches_stop: false,
+      atStop: async () => undefined,
+    },
     hitl_ttl_ms: 1_000_000,
     now,
     newId: randomId,

@@ -16,7 +16,8 @@ import { integer, integerOrNull, type Row, text, textOrNull } from './sqlite.ts'
  */
 export type CallState = 'intended' | 'started' | 'done' | 'unknown';
 
-export type Outcome = Pick<ToolResultBlock, 'output' | 'error'>;
+/** `hook`: what a hook has said about it. */
+export type Outcome = Pick<ToolResultBlock, 'output' | 'error'> & { hook?: string };
 
 export type ToolCallRow = {
   message_id: string;

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { broken, listFolders, readJson, readText } from './files.ts';
+import { type HookSettings, loadHooks, NO_HOOKS } from './hooks.ts';
 import { ModelTable } from './models.ts';
 
 /**
@@ -26,10 +27,19 @@ const SoulFile = z.strictObject({
 
 export type Agent = Omit<z.infer<typeof AgentFile>, 'system_prompt_path'> & { system_prompt: string };
 export type Soul = z.infer<typeof SoulFile>;
-export type Catalog = { agents: ReadonlyMap<string, Agent>; soul: Soul; models: ModelTable };
+export type Catalog = {
+  agents: ReadonlyMap<string, Agent>;
+  soul: Soul;
+  models: ModelTable;
+  hooks: HookSettings;
+};
 
 /** @throws StartError `BAD_CONFIG` naming the file and what is wrong with it. */
-export function loadCatalog(dir: string, known: { tools: string[]; default_agent: string }): Catalog {
+export function loadCatalog(
+  dir: string,
+  /** `hooks`: `HOOKS_SETTINGS_LOAD_ENABLED`. */
+  known: { tools: string[]; default_agent: string; hooks: boolean },
+): Catalog {
   const agents = new Map<string, Agent>();
   for (const name of listFolders(join(dir, 'agents'))) {
     const file = join(dir, 'agents', name, 'agent.json');
@@ -50,5 +60,6 @@ export function loadCatalog(dir: string, known: { tools: string[]; default_agent
     agents,
     soul: readJson(join(dir, 'core_soul.json'), SoulFile),
     models: readJson(join(dir, 'models.json'), ModelTable),
+    hooks: known.hooks ? loadHooks(dir) : NO_HOOKS,
   };
 }

@@ -1,13 +1,14 @@
 import type { Brain } from '../brain/brain.ts';
 import type { StoredMessage } from '../brain/messages.ts';
 import { EngineError } from '../errors.ts';
+import type { NoteKind } from '../types.ts';
 import { isNote, note } from './note.ts';
 import type { Answer, ThreadRecord } from './record.ts';
 import { compileSchema, MAX_REPAIRS, repairNote, type Schema, textOf } from './structured_output.ts';
 
 /**
  * What has to happen before a thread may end: the model has stopped, but its answer may have been cut, or not be what
- * was asked for. Then the model is told so and the thread goes on.
+ * was asked for, or an operator's hook may object. Then the model is told so and the thread goes on.
  *
  * Like the loop this keeps nothing to itself. An answer that something may still stand against is stored without
  * ending its turn; found last in its thread, it is looked at, and what comes of it is one transaction: the turn's end,
@@ -22,11 +23,14 @@ export type Closing = {
   continues: boolean;
   /** What the turn's final answer has to fit; a sub-agent's has none. */
   output_schema: Schema | undefined;
+  /** Asks those hooks that watch the end of a turn; undefined where there is none. */
+  askHooks: ((answer: { text: string; refused: boolean }) => Promise<string | undefined>) | undefined;
 };
 
 /** Whether nothing can stand against this answer: then it ends its thread in the very step that stores it. */
 export function endsAtOnce(closing: Closing, answer: Pick<Answer, 'stop_reason'>): boolean {
-  return !isToContinue(closing, answer) && closing.output_schema === undefined;
+  const { output_schema, askHooks } = closing;
+  return !isToContinue(closing, answer) && output_schema === undefined && askHooks === undefined;
 }
 
 const isToContinue = ({ continues }: Closing, { stop_reason }: Pick<StoredMessage, 'stop_reason'>) =>
@@ -38,9 +42,18 @@ const isToContinue = ({ continues }: Closing, { stop_reason }: Pick<StoredMessag
  * @throws EngineError `STRUCTURED_OUTPUT_INVALID`.
  */
 export async function close(closing: Closing, last: StoredMessage): Promise<boolean> {
-  const { brain, record, turn_id, output_schema } = closing;
+  const { brain, record, turn_id, output_schema, askHooks } = closing;
   if (isToContinue(closing, last)) {
     record.tell(GO_ON);
+    return false;
+  }
+  const messages = brain.messages.ofTurn(turn_id, record.thread_id);
+  const pieces = lastAnswer(messages).map(({ content }) => textOf(content));
+  const text = pieces.join('');
+
+  const objection = await askHooks?.({ text, refused: count(messages, 'stop_hook') > 0 });
+  if (objection !== undefined) {
+    record.tell(note('stop_hook', `A hook does not let you end here: ${objection}`));
     return false;
   }
   if (output_schema === undefined) {
@@ -48,14 +61,9 @@ export async function close(closing: Closing, last: StoredMessage): Promise<bool
     return true;
   }
 
-  const messages = brain.messages.ofTurn(turn_id, record.thread_id);
   const check = await compileSchema(output_schema);
-  const checked = check(
-    lastAnswer(messages)
-      .map(({ content }) => textOf(content))
-      .join(''),
-  );
-  const repairs = messages.filter(({ content }) => content.some((block) => isNote(block, 'repair'))).length;
+  const checked = check(text);
+  const repairs = count(messages, 'repair');
   if ('output' in checked) {
     record.end(last, { output: checked.output, repairs });
     return true;
@@ -70,6 +78,9 @@ export async function close(closing: Closing, last: StoredMessage): Promise<bool
   record.tell(repairNote(checked.errors));
   return false;
 }
+
+const count = (messages: StoredMessage[], kind: NoteKind) =>
+  messages.filter(({ content }) => content.some((block) => isNote(block, kind))).length;
 
 /** The messages of the last answer of a thread: one, or, where it was cut and went on, all its pieces. */
 export function lastAnswer(messages: StoredMessage[]): StoredMessage[] {

@@ -12,6 +12,7 @@ import type { Contexts } from './context.ts';
 import { type Deadline, startDeadline } from './deadline.ts';
 import { turnFailure } from './failure.ts';
 import { type Guards, timedOut } from './guards.ts';
+import type { Hooks } from './hooks.ts';
 import { runTurn } from './loop.ts';
 import type { BlockCounter } from './model_call.ts';
 import { openTurn, type RecordParts, resolveRequest, type TurnRecord, turnRecord } from './record.ts';
@@ -111,6 +112,7 @@ export type CoordinatorParts = RecordParts & {
   /** Absent: not watched. */
   cache_monitor?: CacheMonitor | undefined;
   tools: ToolRunner;
+  hooks: Hooks;
   log: Log;
   limits: {
     default_agent: string;
@@ -286,6 +288,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
         guards: parts.guards,
         cache_monitor: parts.cache_monitor,
         tools: parts.tools,
+        hooks: parts.hooks,
         record,
         task_id: slot.task_id,
         turn_id: slot.turn_id,

@@ -1,8 +1,8 @@
 import type { Answered } from '../brain/hitl.ts';
 import type { StoredMessage } from '../brain/messages.ts';
-import type { ToolCallRow } from '../brain/tool_calls.ts';
+import type { Outcome, ToolCallRow } from '../brain/tool_calls.ts';
 import type { ContentBlock, Message, TextBlock, ToolResultBlock, ToolUseBlock } from '../types.ts';
-import { isNote } from './note.ts';
+import { isNote, note } from './note.ts';
 
 /**
  * What keeps a conversation acceptable to every provider: each `tool_use` is answered by exactly one
@@ -29,27 +29,32 @@ export function isOpening({ role, content }: Message): boolean {
 }
 
 /**
- * The message that answers `calls`: their outcomes in the order of the calls, then what a person said to them,
- * then `note`.
+ * The message that answers `calls`: their outcomes in the order of the calls, then what a person and what hooks said
+ * to them, then `warning`.
  */
 export function resultsMessage(
   calls: ToolUseBlock[],
   rows: ToolCallRow[],
   said: Answered[],
-  note?: TextBlock,
+  warning?: TextBlock,
 ): ContentBlock[] {
   const results = calls.map((call, ordinal): ToolResultBlock => {
-    const outcome = rows[ordinal]?.outcome ?? INTERRUPTED;
+    const { hook: _, ...outcome } = rows[ordinal]?.outcome ?? INTERRUPTED;
     return { type: 'tool_result', tool_use_id: call.id, ...outcome };
   });
+  const hooked = rows.flatMap(({ tool, outcome }) =>
+    outcome?.hook === undefined
+      ? []
+      : [note('tool_hook', `A hook says to the call of ${tool}: ${outcome.hook}`)],
+  );
   const comments = said.flatMap(({ feedback, content }): ContentBlock[] => [
     ...(feedback === null ? [] : [{ type: 'text' as const, text: `The user adds: ${feedback}` }]),
     ...content,
   ]);
-  return [...results, ...comments, ...(note === undefined ? [] : [note])];
+  return [...results, ...comments, ...hooked, ...(warning === undefined ? [] : [warning])];
 }
 
-const INTERRUPTED: Pick<ToolResultBlock, 'output' | 'error'> = {
+const INTERRUPTED: Outcome = {
   output: 'The turn ended before the outcome of this call was known.',
   error: 'interrupted',
 };

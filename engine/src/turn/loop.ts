@@ -11,6 +11,7 @@ import { type Closing, close, endsAtOnce, lastAnswer } from './closing.ts';
 import type { Contexts, Thread as ContextThread } from './context.ts';
 import { type Guards, REPEAT_WARNING, REPEATS_STOPPED, repeatedCall } from './guards.ts';
 import { toolCalls } from './history.ts';
+import type { Hooks } from './hooks.ts';
 import { type BlockCounter, callModel } from './model_call.ts';
 import type { ThreadRecord, TurnRecord } from './record.ts';
 import type { Schema } from './structured_output.ts';
@@ -34,6 +35,7 @@ export type Turn = {
   guards: Guards;
   cache_monitor: CacheMonitor | undefined;
   tools: ToolRunner;
+  hooks: Hooks;
   record: TurnRecord;
   task_id: string;
   turn_id: string;
@@ -148,9 +150,19 @@ async function askOnce(turn: Turn, thread: ContextThread, position: number) {
 }
 
 function closingOf(turn: Turn, { record }: Thread): Closing {
-  const { brain, turn_id, limits } = turn;
-  const continues = limits.continue_cut_answers;
-  return { brain, record, turn_id, continues, output_schema: schemaOf(turn, record) };
+  const { brain, task_id, turn_id, hooks, limits, signal } = turn;
+  const isOwn = record.thread_id === '';
+  return {
+    brain,
+    record,
+    turn_id,
+    continues: limits.continue_cut_answers,
+    output_schema: schemaOf(turn, record),
+    askHooks:
+      isOwn && hooks.watches_stop
+        ? (answer) => hooks.atStop({ task_id, turn_id, ...answer }, signal)
+        : undefined,
+  };
 }
 
 /** The final answer is the turn's; what sub-agents say is for whoever asked them. */
@@ -165,6 +177,8 @@ function toolStep(turn: Turn, thread: Thread, note: TextBlock | undefined): Tool
     record: thread.record,
     note,
     task_id: turn.task_id,
+    turn_id: turn.turn_id,
+    hooks: turn.hooks,
     concurrency: turn.limits.tool_concurrency,
     signal: turn.signal,
     end: turn.end,

@@ -14,6 +14,7 @@ import { type Ask, type Tool, type ToolContext, WaitingForPerson } from '../tool
 import { createSlots, type ToolRunner } from '../tools/runner.ts';
 import type { TextBlock, ToolUseBlock } from '../types.ts';
 import { toolCalls } from './history.ts';
+import type { HookedCall, Hooks } from './hooks.ts';
 import type { ThreadRecord } from './record.ts';
 
 export type ToolStep = {
@@ -23,6 +24,8 @@ export type ToolStep = {
   allowed: string[];
   record: ThreadRecord;
   task_id: string;
+  turn_id: string;
+  hooks: Pick<Hooks, 'beforeTool' | 'afterTool'>;
   /** Something the model is to be told with the results. */
   note: TextBlock | undefined;
   /** Calls of one answer that run at the same time. */
@@ -43,6 +46,9 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
   const { brain, signal } = step;
   const calls = toolCalls(asking.content);
   const inSlot = createSlots(step.concurrency);
+  const inHookSlot = createSlots(step.concurrency);
+  /** Those that the hooks have let through. */
+  const cleared = new Set<number>();
   const running = new Map<number, Promise<void>>();
   const parked = new Set<number>();
 
@@ -95,6 +101,10 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
       });
     }
 
+    const blocked = await hookBefore(row, call);
+    if (blocked !== undefined) {
+      return settle(row, 'done', { error: 'blocked_by_hook', output: blocked });
+    }
     const gate = person(row, 'gate', 0, tool.asks?.(call.input) ?? null, call);
     if (gate === 'waiting') return 'waiting';
     if (gate?.ask.kind === 'permission' && gate.said.answer !== 'yes') {
@@ -108,6 +118,22 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
       if (verdict !== 'run') return verdict;
     }
     return await inSlot(() => run(row, call, tool, gate?.said));
+  }
+
+  /** Hooks come first: what they block asks nobody. What has asked, or has begun, has passed them. */
+  async function hookBefore(row: ToolCallRow, call: ToolUseBlock): Promise<string | undefined> {
+    const has_passed =
+      cleared.has(row.ordinal) || row.state === 'started' || brain.hitl.about(row, 'gate', 0) !== undefined;
+    if (has_passed) return undefined;
+    const blocked = await inHookSlot(() => step.hooks.beforeTool(hooked(call), signal));
+    signal.throwIfAborted();
+    if (blocked === undefined) cleared.add(row.ordinal);
+    return blocked;
+  }
+
+  function hooked(call: ToolUseBlock): HookedCall {
+    const { task_id, turn_id } = step;
+    return { task_id, turn_id, tool_call_id: call.id, tool: call.name, input: call.input };
   }
 
   /** What to do with a call that was cut while it ran, so that it happens once. */
@@ -158,7 +184,9 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
     try {
       const outcome = await step.tools.run(tool, call.input, { ...context(row), answered: said });
       signal.throwIfAborted();
-      return settle(row, 'done', outcome, step.now() - started);
+      const duration_ms = step.now() - started;
+      const hook = await step.hooks.afterTool({ ...hooked(call), ...outcome }, signal);
+      return settle(row, 'done', hook === undefined ? outcome : { ...outcome, hook }, duration_ms);
     } catch (error) {
       if (error instanceof WaitingForPerson) return 'waiting';
       throw error;
