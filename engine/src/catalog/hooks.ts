@@ -1,13 +1,12 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { z } from 'zod';
-import { readJson } from './files.ts';
-
 /**
  * `hooks.json` of the catalog: an operator's own programs at fixed places of a turn. Checked like the rest of the
  * catalog, as a whole and before anything uses it: a hook that is not run because of a misspelt field would be a gate
  * that stands open. Source: engine-runtime, "Secret scanner and hooks".
  */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { readJson } from './files.ts';
 
 /** The call waits for its hooks, so they answer quickly or not at all, seconds. */
 const DEFAULT_TIMEOUT_S = 10;
@@ -19,7 +18,10 @@ const MAX_WORDS = 100;
 
 const Hook = z.strictObject({
   /** Program and arguments; no shell reads them. Runs in the catalog's folder. */
-  command: z.array(z.string()).min(1).max(MAX_WORDS),
+  command: z
+    .array(z.string().refine((word) => !word.includes('\0'), 'must not contain NUL'))
+    .min(1)
+    .max(MAX_WORDS),
   timeout_s: z.number().positive().max(MAX_TIMEOUT_S).default(DEFAULT_TIMEOUT_S),
 });
 

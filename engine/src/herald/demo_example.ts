@@ -1,19 +1,21 @@
-import type { Schema } from './output_schema.ts';
-
 /**
  * Something that fits a JSON Schema, for the demo model (E4): the simplest value, with the demo's answer wherever text
  * may stand. It goes by the keywords that say what is wanted, not by those that say what is not; where that is not
  * enough the answer is sent back like any model's that gets a schema wrong.
  */
+import type { Schema } from './output_schema.ts';
 
-/** A schema may lead into itself for ever; what is required this deep is left out. */
+/** A schema may lead into itself for ever, and ask for a million of anything: values and characters of an example. */
 const MAX_DEPTH = 8;
+const MAX_VALUES = 1_000;
+const MAX_TEXT = 10_000;
 
 export function exampleOf(root: Schema, words: string): unknown {
+  let left = MAX_VALUES;
   return example(root, 0);
 
   function example(schema: unknown, depth: number): unknown {
-    if (!isSchema(schema) || depth > MAX_DEPTH) return null;
+    if (!isSchema(schema) || depth > MAX_DEPTH || left-- <= 0) return null;
     if ('const' in schema) return schema.const;
     if ('default' in schema) return schema.default;
     for (const list of [schema.enum, schema.examples]) if (Array.isArray(list)) return list[0];
@@ -25,7 +27,7 @@ export function exampleOf(root: Schema, words: string): unknown {
       case 'object':
         return object(schema, depth);
       case 'array':
-        return Array.from({ length: Math.max(1, number(schema.minItems)) }, () =>
+        return Array.from({ length: Math.min(MAX_VALUES, Math.max(1, number(schema.minItems))) }, () =>
           example(schema.items, depth + 1),
         );
       case 'string':
@@ -52,7 +54,7 @@ export function exampleOf(root: Schema, words: string): unknown {
 
   function text({ minLength, maxLength }: Schema): string {
     const most = typeof maxLength === 'number' ? maxLength : words.length;
-    return words.slice(0, most).padEnd(number(minLength), '.');
+    return words.slice(0, most).padEnd(Math.min(MAX_TEXT, number(minLength)), '.');
   }
 
   /** A JSON pointer into the schema itself. */

@@ -1,10 +1,10 @@
-import { spawn } from 'node:child_process';
-
 /**
  * Runs one program to its end, the only way in which programs of others are started. It gets no variable that is not
  * named, so no key of the Engine; its output is kept to a limit; and when it is over, late or not wanted any more, its
  * whole process group is killed, so that nothing it has started stays behind. Source: engine-runtime, "Sandbox".
  */
+import { spawn } from 'node:child_process';
+
 export type Command = {
   /** Program and arguments, no shell. */
   words: string[];

@@ -1,11 +1,3 @@
-import type { Brain } from '../brain/brain.ts';
-import type { StoredMessage } from '../brain/messages.ts';
-import { EngineError } from '../errors.ts';
-import type { NoteKind } from '../types.ts';
-import { isNote, note } from './note.ts';
-import type { Answer, ThreadRecord } from './record.ts';
-import { compileSchema, MAX_REPAIRS, repairNote, type Schema, textOf } from './structured_output.ts';
-
 /**
  * What has to happen before a thread may end: the model has stopped, but its answer may have been cut, or not be what
  * was asked for, or an operator's hook may object. Then the model is told so and the thread goes on.
@@ -15,6 +7,14 @@ import { compileSchema, MAX_REPAIRS, repairNote, type Schema, textOf } from './s
  * or a note to the model. How often the model has been told stands in the notes themselves, so a kill neither forgets a
  * repair nor counts one twice. Source: engine-runtime, "One /execute", step 9.
  */
+import type { Brain } from '../brain/brain.ts';
+import type { StoredMessage } from '../brain/messages.ts';
+import { EngineError } from '../errors.ts';
+import type { NoteKind } from '../types.ts';
+import { isNote, note } from './note.ts';
+import type { Answer, ThreadRecord } from './record.ts';
+import { compileSchema, MAX_REPAIRS, repairNote, type Schema, textOf } from './structured_output.ts';
+
 export type Closing = {
   brain: Brain;
   record: ThreadRecord;

@@ -1,8 +1,3 @@
-import type { Hook, HookSettings } from '../catalog/hooks.ts';
-import type { Log } from '../observe/log.ts';
-import type { RunCommand } from '../sandbox/command.ts';
-import { safeText } from './text.ts';
-
 /**
  * An operator's programs at fixed places of a turn: before a tool, after it, and when the model has stopped. Each is
  * told what happens, as JSON on its stdin. Exit 0: go on. Exit 2: blocked, and stderr is told to the model. Anything
@@ -11,6 +6,11 @@ import { safeText } from './text.ts';
  * What a hook has said is stored with the step it belongs to, not by itself: after a kill in between it is asked
  * again. Source: engine-runtime, "Secret scanner and hooks".
  */
+import type { Hook, HookSettings } from '../catalog/hooks.ts';
+import type { Log } from '../observe/log.ts';
+import type { RunCommand } from '../sandbox/command.ts';
+import { safeText } from './text.ts';
+
 export type Hooks = {
   /** @returns why the call must not run; undefined when it may. */
   beforeTool(call: HookedCall, signal: AbortSignal): Promise<string | undefined>;

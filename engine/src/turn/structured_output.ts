@@ -1,10 +1,3 @@
-import { runInNewContext } from 'node:vm';
-import type { FieldIssue } from '@september/contract';
-import type { ErrorObject, ValidateFunction } from 'ajv';
-import { EngineError } from '../errors.ts';
-import type { ContentBlock, TextBlock } from '../types.ts';
-import { note } from './note.ts';
-
 /**
  * The final answer as JSON that fits the caller's schema (E4).
  *
@@ -14,6 +7,13 @@ import { note } from './note.ts';
  * that would try for hours on a long text (`(a+)+$`) is stopped, because it would stop the whole Engine. Source:
  * engine-api, "Structured outputs".
  */
+import { runInNewContext } from 'node:vm';
+import type { FieldIssue } from '@september/contract';
+import type { ErrorObject, ValidateFunction } from 'ajv';
+import { EngineError } from '../errors.ts';
+import type { ContentBlock, TextBlock } from '../types.ts';
+import { note } from './note.ts';
+
 export type Schema = Record<string, unknown>;
 
 /** Answers that may be mended in one turn. */
