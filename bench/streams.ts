@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Child, startChild } from './support/child.ts';
+import { liveHeap } from './support/live_heap.ts';
 import { machine, writeReport } from './support/page.ts';
 import type { Counted, SeenTurn } from './turn/client.ts';
 import { type BenchedEngine, KEY, startEngine } from './turn/engine.ts';
@@ -47,13 +48,15 @@ export async function benchStreams(options: { quick: boolean }): Promise<void> {
     const read = await onFreshEngine(model_url, (engine) => manyAtOnce(engine, client, false));
     const stalled = await onFreshEngine(model_url, (engine) => manyAtOnce(engine, client, true));
     const counted = options.quick ? 10 : COUNTED_TURNS;
-    const one_by_one = await onFreshEngine(model_url, (engine) => oneByOne(engine, client, counted));
+    const one_by_one = await onFreshEngine(model_url, (engine) => oneByOne(engine, client, counted), {
+      inspect: true,
+    });
     const text = [
       `${READ + STALLED} turns at once, ${STALLED} of them of 8 MiB. All read: at most ${read.highest.toFixed(0)} MiB.`,
       `Those ${STALLED} not read at all: at most ${stalled.highest.toFixed(0)} MiB; ${stalled.complete} of the other ${READ} readers got every event,`,
       `and of ${stalled.found} of the ${STALLED} a replay found every event.`,
-      `${counted.toLocaleString('en')} turns one after the other, after ${WARM_UP_TURNS} to warm up: ${one_by_one.before.toFixed(1)} MiB, then ${one_by_one.after.toFixed(1)} MiB.`,
-      `Resident memory. ${machine()}`,
+      `${counted.toLocaleString('en')} turns one after the other, after ${WARM_UP_TURNS} to warm up: ${shown(one_by_one.before)}, then ${shown(one_by_one.after)}.`,
+      `Memory is resident memory, where not called live: that is the heap after a full collection. ${machine()}`,
     ].join(' ');
     console.log(text);
     if (!options.quick) await writeReport('streams', text);
@@ -65,9 +68,10 @@ export async function benchStreams(options: { quick: boolean }): Promise<void> {
 async function onFreshEngine<Seen>(
   model_url: string,
   work: (engine: BenchedEngine) => Promise<Seen>,
+  options?: { inspect: boolean },
 ): Promise<Seen> {
   const folder = await mkdtemp(join(tmpdir(), 'bench-streams-'));
-  const engine = await startEngine(folder, model_url);
+  const engine = await startEngine(folder, model_url, options);
   try {
     return await work(engine);
   } finally {
@@ -105,13 +109,17 @@ async function askAndStall(url: string, request: string) {
   return socket;
 }
 
+type Memory = { resident: number; live: number };
+
+const shown = ({ resident, live }: Memory) => `${resident.toFixed(1)} MiB (${live.toFixed(1)} live)`;
+
 /** @returns memory before and after `counted` turns, MiB. */
 async function oneByOne(engine: BenchedEngine, client: Child, counted: number) {
-  const turns = async (name: string, number: number) => {
+  const turns = async (name: string, number: number): Promise<Memory> => {
     const requests = Array.from({ length: number }, (_, n) => execute(`${name}-${n}`, 'bench:paced:5:0'));
     await client.ask<SeenTurn[]>({ kind: 'turns', url: engine.url, requests });
     await delay(SETTLE_MS);
-    return resident(engine.pid);
+    return { resident: resident(engine.pid), live: await liveHeap(engine.inspector ?? '') };
   };
   return { before: await turns('warm-up', WARM_UP_TURNS), after: await turns('counted', counted) };
 }

@@ -14,7 +14,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { EngineEnvironment } from '@september/contract';
+import { ENGINE_NODE_OPTIONS, type EngineEnvironment } from '@september/contract';
 import { z } from 'zod';
 import { type HitFailpoint, noFailpoint } from '../failpoints.ts';
 import type { Backend, EngineExitReport, EngineSpec, Presence } from './contract.ts';
@@ -174,7 +174,8 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
       // Ending the process before may have taken long.
       await checkFence(folder, epoch);
       signal.throwIfAborted();
-      const child = spawn(process.execPath, [entry, `${markOf(engine_id)}${epoch}/${port}`], {
+      const mark = `${markOf(engine_id)}${epoch}/${port}`;
+      const child = spawn(process.execPath, [...ENGINE_NODE_OPTIONS, entry, mark], {
         cwd: folder,
         detached: true,
         stdio: ['ignore', log.fd, log.fd],

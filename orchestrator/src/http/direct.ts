@@ -36,7 +36,13 @@ export function admitDirectly(deps: HttpDeps): Direct {
     request.once('end', () => {
       const raw = parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
       const flags = parse(raw);
-      if (flags !== null) return void answer(deps, { ...asked, flags, began }, response);
+      if (flags !== null) {
+        answer(deps, { ...asked, flags, began }, response).catch((error) => {
+          deps.log.error({ err: error }, 'an admit could not be answered');
+          response.destroy();
+        });
+        return;
+      }
       // The router's own way to a body that somebody else has read.
       Object.assign(request, { rawBody: raw });
       next();
