@@ -46,10 +46,11 @@ export type AdmitLook = {
   found: (EngineAndOperation<AdmitEngine> & { noted: boolean }) | null;
 };
 
-type Row = Omit<ProductRow, 'id'> & { product_id: string; place: number; wait_s: number; noted: boolean } & (
-    | (AdmitEngine & JoinedOperation)
-    | { id: null }
-  );
+/** The product, which is one, stands with the first place only: parsing it again for every caller would show. */
+type Row = { product: ProductRow | null; place: number; wait_s: number; noted: boolean } & (
+  | (AdmitEngine & JoinedOperation)
+  | { id: null }
+);
 
 /**
  * `$2`: the users, in the order of their callers; so the limit grants. They are gone through in one order everywhere,
@@ -59,8 +60,9 @@ type Row = Omit<ProductRow, 'id'> & { product_id: string; place: number; wait_s:
 const look = (start: { product: string; allowance: string; waits: boolean }) => `
   WITH counted AS MATERIALIZED (SELECT *, ${start.allowance} AS allowance FROM (${start.product}) AS p),
        product AS (SELECT *, (allowance).* FROM counted)
-  SELECT p.id AS product_id, p.slug, p.display_name, p.api_key_hash, p.policy, asked.place::int,
-         CASE WHEN place > granted THEN wait_s ELSE 0 END AS wait_s, found.*,
+  SELECT CASE WHEN place = 1 THEN json_build_object('id', p.id, 'slug', p.slug, 'display_name', p.display_name,
+                                                    'api_key_hash', p.api_key_hash, 'policy', p.policy) END AS product,
+         asked.place::int, CASE WHEN place > granted THEN wait_s ELSE 0 END AS wait_s, found.*,
          CASE WHEN found.status = 'running' AND sleep_depth IS NULL AND (place > granted) IS NOT TRUE
                    AND policy->'suspended' IS DISTINCT FROM 'true'
               THEN coalesce(admitted_at > now() - make_interval(secs => $3), false)
@@ -99,17 +101,10 @@ export async function countAndLook(
   user_ids: string[],
 ): Promise<AdmitLook[] | null> {
   const rows = await sql.query<Row>(FIRST_LOOK, [api_key_hash, user_ids, ADMIT_GRAIN_S]);
-  if (rows.length === 0) return null;
-  return rows
-    .sort((a, b) => a.place - b.place)
-    .map((row) => {
-      const { product_id: id, slug, display_name, policy } = row;
-      return {
-        product: { id, slug, display_name, api_key_hash: row.api_key_hash, policy },
-        wait_s: Math.ceil(row.wait_s),
-        found: foundIn(row),
-      };
-    });
+  rows.sort((a, b) => a.place - b.place);
+  const product = rows[0]?.product;
+  if (!product) return null;
+  return rows.map((row) => ({ product, wait_s: Math.ceil(row.wait_s), found: foundIn(row) }));
 }
 
 /** Every further look of the same admit. */
