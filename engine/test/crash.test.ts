@@ -9,7 +9,7 @@ import { temporaryFolder } from './support/engine.ts';
 const POINTS = Number(process.env.CRASH_POINTS ?? 10);
 const SEED = Number(process.env.CRASH_SEED ?? 1);
 /** More commits than the longest of the turns makes; a point beyond the end of its turn does not land. */
-const MOST_COMMITS = 30;
+const MOST_COMMITS = 40;
 const PER_POINT_MS = 15_000;
 
 it(

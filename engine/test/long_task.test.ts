@@ -59,7 +59,7 @@ const rule = (index: number) => `RULE ${index}: never touch â€œfolder ${index}/Ã
 type Sent = { role: string; content?: unknown };
 const messagesOf = (request: ReceivedRequest) => request.body.messages as Sent[];
 
-/** Every fifth turn looks into a few folders before it answers. */
+/** Every fifth turn looks into a few folders, and notes something, before it answers. */
 function answer(request: ReceivedRequest): Reply {
   const messages = messagesOf(request);
   const input_tokens = tokensOf([request.body.tools, messages]);
@@ -73,8 +73,11 @@ function answer(request: ReceivedRequest): Reply {
   }
   const since = messages.length - 1 - messages.findLastIndex((message) => message.role === 'user');
   const rounds = messages.filter((message) => message.role === 'user').length % 5 === 0 ? 3 : 0;
-  if (since / 2 < rounds)
-    return { steps: [{ tool: 'list_files', input: { path: `./${'./'.repeat(since)}` } }], usage };
+  if (since / 2 < rounds) {
+    const note = { key: 'progress', value: `looked ${messages.length} times` };
+    const look = { tool: 'list_files', input: { path: `./${'./'.repeat(since)}` } };
+    return { steps: [look, { tool: 'working_memory_write', input: note }], usage };
+  }
   return { steps: [{ text: words(90, messages.length) }], usage };
 }
 
@@ -105,6 +108,7 @@ it(`goes on for ${TURNS} turns; what binds stays, and so does the prefix`, async
   expect(alerts[0]?.data).toMatchObject({ ratio: 0, threshold: 0.6 });
 
   const last = JSON.stringify(messagesOf(main[main.length - 1] as ReceivedRequest));
+  expect(last).toContain('<working_memory>');
   for (let index = 0; index < TURNS; index += 10)
     expect(last).toContain(JSON.stringify(rule(index)).slice(1, -1));
 

@@ -1,11 +1,12 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import type { ModelServer } from '@september/model-server';
+import { fileURLToPath } from 'node:url';
+import type { ModelServer, ReceivedRequest } from '@september/model-server';
 import { expect } from 'vitest';
 import { type Engine, startEngine } from '../support/engine.ts';
 import { events, execute, type Received } from '../support/stream.ts';
-import { type Move, messageOf, nextReply, type Plan, standOf } from './plan.ts';
+import { LIGHT, type Move, messageOf, nextReply, type Plan, standOf } from './plan.ts';
 
 /**
  * Turns that are killed with `kill -9` at a chosen COMMIT of the brain, and what must hold when the Engine is
@@ -26,10 +27,29 @@ const agent = (task: string, name: string, moves: Move[]) => ({
 
 const look = { tool: 'list_files', input: {} };
 const ask = { tool: 'ask_user', input: { question: 'Which colour?' } };
+const read = (offset: number) => ({ tool: 'read_file', input: { path: LONG_FILE, offset } });
+const note = (key: string, value: string | null) => ({
+  tool: 'working_memory_write',
+  input: { key, value },
+});
 const words = (count: number) => Array.from({ length: count }, (_, n) => `word${n}`).join(' ');
 
 /** What the model does, which lines are in the file at the end, and what the answer is where it goes by a schema. */
-type Scenario = { moves: Move[]; lines: string[]; output?: { repairs: number; output: unknown } };
+type Scenario = {
+  moves: Move[];
+  lines: string[];
+  output?: { repairs: number; output: unknown };
+  /** What the agent notes, in order. */
+  notes?: string[];
+  /** It outgrows the window. */
+  condensed?: boolean;
+};
+
+/** Tokens; a few readings of the long file fill it. */
+const WINDOW = 14_000;
+const MAX_TOKENS = 2_000;
+const LONG_FILE = 'long.txt';
+const LONG_BYTES = 7_000;
 
 const NUMBER = { type: 'object', properties: { n: { type: 'number' } }, required: ['n'] };
 
@@ -62,6 +82,29 @@ export const SCENARIOS: Record<string, (task: string) => Scenario> = {
       { say: 'Both are done.' },
     ],
     lines: ['a', 'b'],
+  }),
+  notes: (task) => ({
+    moves: [
+      { tools: [note('a', 'one'), append(task, 'a'), note('b', 'two')] },
+      { say: 'On. ', tools: [note('a', 'three'), note('b', null), look] },
+      { say: 'Noted.' },
+    ],
+    lines: ['a'],
+    notes: ['a: one', 'b: two', 'a: three', 'b: null'],
+  }),
+  condensed: (task) => ({
+    moves: [
+      { tools: [note('goal', 'read it all'), read(0)] },
+      { tools: [read(1), append(task, 'a')] },
+      { tools: [read(2)] },
+      { say: 'Half. ', tools: [read(3), append(task, 'b')] },
+      { tools: [note('goal', 'nearly there'), read(4)] },
+      { tools: [read(5)] },
+      { say: 'Read.' },
+    ],
+    lines: ['a', 'b'],
+    notes: ['goal: read it all', 'goal: nearly there'],
+    condensed: true,
   }),
   failing_agent: (task) => ({
     moves: [
@@ -99,6 +142,8 @@ export function crashBench(folder: string, model: ModelServer) {
   const kill_at = join(folder, 'kill_at');
   const workspace = join(folder, 'workspace');
   mkdirSync(workspace, { recursive: true });
+  writeFileSync(join(workspace, LONG_FILE), 'x'.repeat(LONG_BYTES));
+  const catalog = smallCatalog(folder);
   model.answer(nextReply);
   let engine: Engine | undefined;
   let turns = 0;
@@ -110,6 +155,9 @@ export function crashBench(folder: string, model: ModelServer) {
         LLM_PROVIDER: 'anthropic',
         LLM_BASE_URL: `${model.url}/v1`,
         LLM_MODEL: 'claude-sonnet-4-5',
+        LIGHT_MODEL: LIGHT,
+        MAX_TOKENS: String(MAX_TOKENS),
+        CATALOG_DIR: catalog,
         TOKEN_BUDGET_ENABLED: 'true',
         KILL_AT_FILE: kill_at,
       },
@@ -122,11 +170,13 @@ export function crashBench(folder: string, model: ModelServer) {
   /** @returns whether the fault has landed: a turn may be over before it. */
   async function run(point: Point): Promise<boolean> {
     const task = `${point.scenario}-${++turns}`;
-    const { moves, lines, output } = scenarioOf(point)(task);
+    const { moves, ...expected } = scenarioOf(point)(task);
+    const { output } = expected;
     const plan: Plan = { name: task, moves };
     const schema = output === undefined ? {} : { output_schema: NUMBER };
     const body = { task_id: task, message: messageOf(plan), ...schema };
     const received: Received[] = [];
+    const asked_before = model.requests.length;
     engine ??= await start();
 
     writeFileSync(kill_at, JSON.stringify({ count: point.count, when: point.when }));
@@ -139,7 +189,7 @@ export function crashBench(folder: string, model: ModelServer) {
       engine = await start();
       await follow(engine, body, received);
     }
-    await judge(engine, { task, plan, lines, output, received });
+    await judge(engine, { task, plan, received, asked_before, ...expected });
     // What was armed and did not fire would hit the next turn.
     if (!landed) await stop();
     return landed;
@@ -202,9 +252,9 @@ export function crashBench(folder: string, model: ModelServer) {
 
   async function judge(
     engine: Engine,
-    turn: { task: string; plan: Plan; received: Received[] } & Omit<Scenario, 'moves'>,
+    turn: { task: string; plan: Plan; received: Received[]; asked_before: number } & Omit<Scenario, 'moves'>,
   ): Promise<void> {
-    const { task, plan, lines, output, received } = turn;
+    const { task, plan, lines, output, notes = [], condensed = false, received, asked_before } = turn;
     expect(received.at(-1)?.data, 'the turn completes').toMatchObject({ phase: 'completed' });
     const ids = received.map((event) => event.id);
     expect(ids, 'ids grow').toEqual([...new Set(ids)].sort((a, b) => a - b));
@@ -219,6 +269,14 @@ export function crashBench(folder: string, model: ModelServer) {
       structured.map(({ data: { output, repairs } }) => ({ output, repairs })),
       'the output by schema comes once, after as many repairs as it took',
     ).toEqual(output === undefined ? [] : [output]);
+
+    const noted = received.filter((event) => event.type === 'working_memory_update');
+    expect(
+      noted.map(({ data: { key, value } }) => `${key}: ${value ?? null}`),
+      'each note is told once',
+    ).toEqual(notes);
+    const condensings = received.filter((event) => event.type === 'compaction_event').length;
+    expect(condensings > 0, 'it outgrew the window').toBe(condensed);
 
     const threads = Map.groupBy(received, (event) => event.data.parent_tool_call_id);
     for (const thread of threads.values()) {
@@ -236,11 +294,13 @@ export function crashBench(folder: string, model: ModelServer) {
       const [calls] = brain
         .prepare('SELECT count(*) AS calls FROM model_calls JOIN turns USING (turn_id) WHERE task_id = ?')
         .all(task);
-      const asked = model.requests.filter((request) => {
-        const { name } = standOf(request).plan;
-        return name === task || name.startsWith(`${task}/`);
-      });
+      const asked = model.requests.slice(asked_before);
       expect(asked.length, 'the journal explains every model call').toBeLessThanOrEqual(Number(calls?.calls));
+      expectContinuous(asked);
+      const countIn = (table: string) =>
+        brain.prepare(`SELECT count(*) AS rows FROM ${table} WHERE task_id = ?`).get(task)?.rows;
+      expect(countIn('compactions'), 'a compaction is told if, and only if, it was made').toBe(condensings);
+      expect(countIn('working_memory_log'), 'a note is told if, and only if, it is kept').toBe(noted.length);
       const [open] = brain
         .prepare(
           "SELECT count(*) AS open FROM tool_calls WHERE state NOT IN ('done', 'unknown') OR shown = 0",
@@ -253,6 +313,35 @@ export function crashBench(folder: string, model: ModelServer) {
   }
 
   return { run, stop };
+}
+
+/** What a conversation has sent is sent again, to the byte, and only extended; but for the compactions. */
+function expectContinuous(asked: ReceivedRequest[]): void {
+  const before = new Map<string, string[]>();
+  for (const request of asked) {
+    if (request.body.model === LIGHT) {
+      before.clear();
+      continue;
+    }
+    const { name } = standOf(request).plan;
+    const sent = (request.body.messages as unknown[]).map((message) =>
+      JSON.stringify(message, (key, value) => (key === 'cache_control' ? undefined : value)),
+    );
+    const earlier = before.get(name) ?? [];
+    expect(sent.slice(0, earlier.length), 'the prefix stays').toEqual(earlier);
+    before.set(name, sent);
+  }
+}
+
+/** The stock catalog with a small window for every model. */
+function smallCatalog(folder: string): string {
+  const catalog = join(folder, 'catalog');
+  cpSync(fileURLToPath(new URL('../../../catalog', import.meta.url)), catalog, { recursive: true });
+  const file = join(catalog, 'models.json');
+  const table = JSON.parse(readFileSync(file, 'utf8'));
+  for (const row of table.models) row.context_window = WINDOW;
+  writeFileSync(file, JSON.stringify(table));
+  return catalog;
 }
 
 function scenarioOf({ scenario }: Point) {
