@@ -14,7 +14,7 @@ import { ERRORS, type ErrorCode } from '../../src/errors.ts';
 import { type Engine, startEngine, temporaryFolder } from '../support/engine.ts';
 import { asks, isAsked } from '../support/person.ts';
 import { scriptedModel } from '../support/scripted.ts';
-import { all, events, execute, outline, type Received, turn, until } from '../support/stream.ts';
+import { all, events, execute, outline, type Received, rest, turn, until } from '../support/stream.ts';
 
 const model = await scriptedModel();
 const folder = temporaryFolder();
@@ -163,11 +163,11 @@ const ROWS: Record<ErrorCode, [status: number | null, provoke: () => Promise<Pro
   TURN_CANCELLED: [
     null,
     async () => {
-      const cancelled = ended(engine, 'Cancel', { steps: [{ text: 'On and ' }, never] });
-      await expect
-        .poll(async () => (await engine.fetch('/tasks/Cancel/cancel', { method: 'POST' })).status)
-        .toBe(200);
-      return cancelled;
+      model.script({ steps: [{ text: 'On and ' }, never] });
+      const stream = events(await execute(engine, { task_id: 'cancel', message: 'Talk.' }));
+      const seen = await until(stream, (event) => event.type === 'text_delta');
+      expect((await engine.fetch('/tasks/cancel/cancel', { method: 'POST' })).status).toBe(200);
+      return endOf([...seen, ...(await rest(stream))]);
     },
   ],
   AGENT_ITERATION_LIMIT: [null, () => endedWith({ AGENT_MAX_ITERATIONS: '1' }, 'Look.', look)],
