@@ -98,6 +98,10 @@ export const Variables = z.object({
     'Flag: where a provider refuses a call because of media, leave them out and try again.',
   ),
 
+  CONTENT_INGESTION_ENABLED: flag(false).describe(
+    'Flag: the text of large documents is kept outside of the conversation and read with the tool ingestion_read.',
+  ),
+
   SQLITE_DB_PATH: z
     .string()
     .prefault('/data/brain.sqlite')
@@ -187,7 +191,7 @@ export type Config = {
     openai_api?: 'responses' | 'chat';
     max_tokens: number;
   };
-  media: { validate: boolean; resize: boolean; recover: boolean };
+  media: { validate: boolean; resize: boolean; recover: boolean; ingest: boolean };
   brain_path: string;
   catalog_dir: string;
   migrations_dir: string;
@@ -288,6 +292,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
       validate: values.MEDIA_PRESEND_VALIDATION_ENABLED,
       resize: values.MEDIA_IMAGE_RESIZE_ENABLED,
       recover: values.MEDIA_ERROR_RECOVERY_ENABLED,
+      ingest: values.CONTENT_INGESTION_ENABLED,
     },
     brain_path,
     catalog_dir: resolve(cwd, values.CATALOG_DIR ?? fileURLToPath(new URL('../../catalog', import.meta.url))),

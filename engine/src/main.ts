@@ -73,7 +73,10 @@ async function start(): Promise<void> {
   const { openRoots } = await import('./sandbox/roots.ts');
   const { platformTools } = await import('./tools/platform.ts');
   const { createToolRunner } = await import('./tools/runner.ts');
-  const platform = platformTools(openRoots(config.roots, config.brain_path));
+  const platform = platformTools(
+    openRoots(config.roots, config.brain_path),
+    config.media.ingest ? brain.ingestion : undefined,
+  );
   const tools = createToolRunner(platform, { log: log.named('tools') });
 
   const { loadCatalog } = await import('./catalog/catalog.ts');
@@ -81,6 +84,8 @@ async function start(): Promise<void> {
     tools: tools.definitions.map((tool) => tool.name),
     default_agent: config.default_agent,
     hooks: config.hooks.load,
+    // To all, so that the list of tools is the same in every task, whatever was attached to it.
+    everyone: config.media.ingest ? ['ingestion_read'] : [],
   });
 
   const { createHerald } = await import('./herald/index.ts');

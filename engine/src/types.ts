@@ -13,7 +13,14 @@ export type TextBlock = { type: 'text'; text: string; signature?: string; note?:
  * Why the Engine itself says something to the model, on the user's side of the conversation. What carries it is not
  * the person's word: it neither begins a turn nor outlives a compaction as what the person said.
  */
-export type NoteKind = 'repeated_call' | 'output_schema' | 'repair' | 'continue' | 'tool_hook' | 'stop_hook';
+export type NoteKind =
+  | 'repeated_call'
+  | 'output_schema'
+  | 'repair'
+  | 'continue'
+  | 'tool_hook'
+  | 'stop_hook'
+  | 'document';
 
 export type ThinkingBlock = { type: 'thinking'; text: string; signature?: string };
 
@@ -44,6 +51,12 @@ export type MediaBlock = {
   name?: string | undefined;
   text?: string;
 };
+
+/** The text of a document that is kept outside of the conversation: `chunks` put together. */
+export type IngestedDocument = { document_id: string; name: string; chunks: string[] };
+
+/** Media as they came: what joins the conversation, and the text of what is too large for it. */
+export type TakenMedia = { blocks: (ImageBlock | MediaBlock | TextBlock)[]; documents: IngestedDocument[] };
 
 export type ContentBlock =
   | TextBlock

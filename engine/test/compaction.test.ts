@@ -13,7 +13,7 @@ import { soulOnly } from '../src/turn/recall.ts';
 import { type Answer, openTurn, turnRecord } from '../src/turn/record.ts';
 import { rewindOf } from '../src/turn/rewind.ts';
 import { contextOf, measured } from '../src/turn/view.ts';
-import type { ContentBlock, Message } from '../src/types.ts';
+import type { ContentBlock, Message, TakenMedia } from '../src/types.ts';
 import { brainOf } from './support/brain.ts';
 import { startEngine, temporaryFolder } from './support/engine.ts';
 import { stored } from './support/stored.ts';
@@ -72,11 +72,12 @@ function taskIn(brain: Brain, contexts: Contexts, parts: Parameters<typeof openT
     ask(
       message: string,
       going_back: { edit_message_id?: string; retry_message_id?: string } = {},
-      media: ContentBlock[] = [],
+      blocks: TakenMedia['blocks'] = [],
     ) {
       thread = threadOf(`turn-${++turns}`);
       const named = { task_id, edit_message_id: null, retry_message_id: null, ...going_back };
       const rewind = rewindOf(brain, named);
+      const media = { blocks, documents: [] };
       const opening = { task_id, turn_id: thread.turn_id, agent: 'assistant', message, media, rewind };
       openTurn(parts, { ...opening, request: '{}', metadata: '{}', idempotency_key: undefined });
     },
@@ -179,6 +180,7 @@ describe('a conversation that outgrows the window', () => {
     task.ask('Look at these.', {}, [
       { type: 'image', source: { type: 'base64', media_type: 'image/png', data } },
       { type: 'document', name: 'a "bill".pdf', source: { type: 'url', url: 'https://example.com/bill' } },
+      { type: 'text', text: '[document "b": the first is doc-b/1]', note: 'document' },
     ]);
     const [{ message_id } = { message_id: '' }] = task.brain.messages.ofThread('task', '');
     task.say('I see.');
@@ -188,6 +190,7 @@ describe('a conversation that outgrows the window', () => {
       task.say(filler(60, turn));
     }
     const seen = (await task.seen()).split('\n');
+    expect(seen.join('\n')).toContain('<documents>\n[document "b": the first is doc-b/1]\n</documents>');
     expect(seen).toContain(`- image, image/png, 7 bytes, in message ${message_id}`);
     expect(seen).toContain(
       `- document, "a \\"bill\\".pdf", https://example.com/bill, in message ${message_id}`,

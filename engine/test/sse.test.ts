@@ -103,7 +103,7 @@ beforeAll(async () => {
     brain,
     herald,
     coordinator,
-    takeMedia: async () => [],
+    takeMedia: async () => ({ blocks: [], documents: [] }),
     log,
     now,
     newId: randomId,

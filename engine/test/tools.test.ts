@@ -17,6 +17,7 @@ let roots: Roots;
 let read: Tool;
 let list: Tool;
 const context = {
+  task_id: 'task',
   signal: new AbortController().signal,
   key: 'key',
   runAgent: () => Promise.reject(new Error('no agents here')),

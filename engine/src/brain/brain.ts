@@ -9,6 +9,7 @@ import { type EngineKeys, type Overlap, openEngineKeys } from './engine_keys.ts'
 import { checkEpoch, holdEpoch } from './epoch.ts';
 import { type EventLog, openEventLog } from './event_log.ts';
 import { type Hitl, openHitl } from './hitl.ts';
+import { type Ingestion, openIngestion } from './ingestion.ts';
 import { lockBrain } from './lock.ts';
 import { type Messages, openMessages } from './messages.ts';
 import { migrate } from './migrate.ts';
@@ -30,6 +31,7 @@ export type Brain = {
   model_calls: ModelCalls;
   tool_calls: ToolCalls;
   hitl: Hitl;
+  ingestion: Ingestion;
   working_memory: WorkingMemory;
   events: EventLog;
   keys: EngineKeys;
@@ -105,6 +107,7 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     model_calls: openModelCalls(db),
     tool_calls: openToolCalls(db),
     hitl: openHitl(db),
+    ingestion: openIngestion(db),
     working_memory,
     events,
     keys,

@@ -72,8 +72,9 @@ export function openMessages(db: DatabaseSync) {
   const newest = db.prepare('SELECT coalesce(max(position), 0) AS position FROM messages WHERE turn_id = ?');
 
   return {
-    append(message: NewMessage): void {
-      insert.run(
+    /** @returns its position. */
+    append(message: NewMessage): number {
+      const { lastInsertRowid } = insert.run(
         message.message_id,
         message.task_id,
         message.turn_id,
@@ -85,6 +86,7 @@ export function openMessages(db: DatabaseSync) {
         message.usage === null ? null : JSON.stringify(message.usage),
         message.stop_reason ?? null,
       );
+      return Number(lastInsertRowid);
     },
 
     /** What goes with a message from now on (E14); one that has a tail keeps it. */

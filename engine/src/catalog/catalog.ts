@@ -34,11 +34,13 @@ export type Catalog = {
   hooks: HookSettings;
 };
 
-/** @throws StartError `BAD_CONFIG` naming the file and what is wrong with it. */
+/**
+ * `hooks`: `HOOKS_SETTINGS_LOAD_ENABLED`. `everyone`: tools that each agent has, whatever its list says.
+ * @throws StartError `BAD_CONFIG` naming the file and what is wrong with it.
+ */
 export function loadCatalog(
   dir: string,
-  /** `hooks`: `HOOKS_SETTINGS_LOAD_ENABLED`. */
-  known: { tools: string[]; default_agent: string; hooks: boolean },
+  known: { tools: string[]; default_agent: string; hooks: boolean; everyone?: string[] },
 ): Catalog {
   const agents = new Map<string, Agent>();
   for (const name of listFolders(join(dir, 'agents'))) {
@@ -48,7 +50,8 @@ export function loadCatalog(
     const unknown = agent.tools.filter((tool) => !known.tools.includes(tool));
     if (unknown.length > 0) throw broken(file, `unknown tools: ${unknown.join(', ')}`);
     const system_prompt = readText(join(dir, 'agents', name, system_prompt_path)).trim();
-    agents.set(name, { ...agent, system_prompt });
+    const tools = [...new Set([...agent.tools, ...(known.everyone ?? [])])];
+    agents.set(name, { ...agent, tools, system_prompt });
   }
   if (!agents.has(known.default_agent)) {
     throw broken(

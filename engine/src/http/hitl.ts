@@ -96,9 +96,9 @@ export function hitlRoutes(
     if (!brain.conversations.exists(task_id)) {
       throw new EngineError('TASK_NOT_FOUND', 'There is no such task.');
     }
-    const content = await takeMedia(content_blocks, askingAgent(brain, task_id), 'content_blocks');
-    const answered = { answer, feedback: feedback ?? null, content };
-    const id = coordinator.respond(task_id, request_id ?? undefined, answered);
+    const taken = await takeMedia(content_blocks, askingAgent(brain, task_id), 'content_blocks');
+    const answered = { answer, feedback: feedback ?? null, content: taken.blocks };
+    const id = coordinator.respond(task_id, request_id ?? undefined, answered, taken.documents);
     return c.json({ status: 'resumed' as const, request_id: id }, 200);
   });
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { ImageBlock, MediaBlock } from '../types.ts';
+import type { TakenMedia } from '../types.ts';
 
 /**
  * Media as a client attaches them. Source: engine-api, "Media blocks". What is in a block is only looked at as
@@ -79,4 +79,4 @@ export type TakeMedia = (
   media: MediaInput[],
   agent: string | undefined,
   field: 'media' | 'content_blocks',
-) => Promise<(ImageBlock | MediaBlock)[]>;
+) => Promise<TakenMedia>;

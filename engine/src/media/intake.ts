@@ -1,6 +1,7 @@
 import { EngineError } from '../errors.ts';
-import type { ImageBlock, MediaBlock } from '../types.ts';
+import type { ImageBlock, MediaBlock, TakenMedia } from '../types.ts';
 import type { MediaInput } from './blocks.ts';
+import { INGESTED_CHARACTERS, ingested, MAX_INGESTED_CHARACTERS } from './chunks.ts';
 import type { PdfReader } from './pdf.ts';
 import { UnreadablePdf } from './pdf.ts';
 
@@ -16,7 +17,7 @@ export type MediaIntake = {
    * they stood.
    * @throws EngineError `INVALID_REQUEST` for what the model cannot take or nobody can read.
    */
-  prepare(media: MediaInput[], model: ModelTaste, field?: string): Promise<(ImageBlock | MediaBlock)[]>;
+  prepare(media: MediaInput[], model: ModelTaste, field?: string): Promise<TakenMedia>;
 };
 
 /** How a model takes each kind of media. */
@@ -31,20 +32,55 @@ export type MediaOptions = {
   validate: boolean;
   /** `MEDIA_IMAGE_RESIZE_ENABLED`: make images smaller that are larger than they should be. */
   resize: boolean;
+  /** `CONTENT_INGESTION_ENABLED`: the text of large documents is kept outside of the conversation. */
+  ingest: boolean;
 };
 
 export function createMediaIntake(options: MediaOptions): MediaIntake {
   return {
     async prepare(media, model, field = 'media') {
-      const blocks: (ImageBlock | MediaBlock)[] = [];
+      const taken: TakenMedia = { blocks: [], documents: [] };
+      let kept = 0;
       for (const [index, block] of media.entries()) {
-        blocks.push(
-          await prepareBlock(block, model, options, (problem) => refusal(`${field}.${index}`, problem)),
-        );
+        const refuse: Refuse = (problem) => refusal(`${field}.${index}`, problem);
+        const large = options.ingest ? await largeText(block, options.pdf) : undefined;
+        if (large === undefined) {
+          taken.blocks.push(await prepareBlock(block, model, options, refuse));
+          continue;
+        }
+        kept += large.text.length;
+        if (kept > MAX_INGESTED_CHARACTERS) {
+          throw refuse(
+            `the large documents have more than ${MAX_INGESTED_CHARACTERS} characters of text together`,
+          );
+        }
+        const { document, note } = ingested(large.name, large.text);
+        taken.blocks.push(note);
+        taken.documents.push(document);
       }
-      return blocks;
+      return taken;
     },
   };
+}
+
+/** The text of a document that is too large for a conversation; undefined for all else, as it is. */
+async function largeText(
+  block: MediaInput,
+  pdf: PdfReader,
+): Promise<{ name: string; text: string } | undefined> {
+  if (block.type !== 'document' || block.source.type !== 'base64') return undefined;
+  const { media_type, data } = block.source;
+  const bytes = Buffer.from(data, 'base64');
+  try {
+    const text = media_type === 'application/pdf' ? await pdf.text(bytes) : bytes.toString('utf8');
+    if (text.length <= INGESTED_CHARACTERS) return undefined;
+    // SQLite would end a text there.
+    return { name: block.name ?? media_type, text: text.replaceAll('\0', ' ') };
+  } catch (error) {
+    // A PDF of pictures has no text to be kept; whether the model takes it as it is, is said where it always is.
+    if (error instanceof UnreadablePdf) return undefined;
+    throw error;
+  }
 }
 
 type Refuse = (problem: string) => EngineError;

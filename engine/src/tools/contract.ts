@@ -28,6 +28,7 @@ export type ToolOutcome = { output: unknown; error?: FailureReason | ErrorCode }
 export type ToolContext = {
   /** Aborts when nobody waits for the outcome any more; a tool then stops what it does. */
   signal: AbortSignal;
+  task_id: string;
   /** The same for the same action, also after a crash (`Idempotency-Key`, MCP `_meta`). */
   key: string;
   /** What a person has said, where the call asked. */

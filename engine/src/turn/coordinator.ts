@@ -7,6 +7,7 @@ import { EngineError } from '../errors.ts';
 import type { Herald } from '../herald/contract.ts';
 import { errorFields, type Log } from '../observe/log.ts';
 import { createSlots, type ToolRunner } from '../tools/runner.ts';
+import type { IngestedDocument } from '../types.ts';
 import type { CacheMonitor } from './cache_monitor.ts';
 import type { Contexts } from './context.ts';
 import { type Deadline, startDeadline } from './deadline.ts';
@@ -17,7 +18,7 @@ import { runTurn } from './loop.ts';
 import type { BlockCounter } from './model_call.ts';
 import { openTurn, type RecordParts, resolveRequest, type TurnRecord, turnRecord } from './record.ts';
 import { prepareToResume } from './recover.ts';
-import type { ExecuteRequest } from './request.ts';
+import type { ExecuteRequest, TakenRequest } from './request.ts';
 import { rewindOf } from './rewind.ts';
 import { schemaNote } from './structured_output.ts';
 
@@ -34,20 +35,25 @@ export type Coordinator = {
    * @throws EngineError `NOT_READY` while draining, `NOT_FOUND` for an unknown agent, `TASK_BUSY`, `HITL_REQUIRED`;
    *   what `rewindOf` throws.
    */
-  start(request: ExecuteRequest, idempotency_key: string | undefined): TurnSpan;
+  start(request: TakenRequest, idempotency_key: string | undefined): TurnSpan;
   /** The turn of a task that has not ended, running or waiting. */
   inFlight(task_id: string): TurnSpan | undefined;
   /**
    * The turn, running or ended not long ago, that was started with this key (E5).
    * @throws EngineError `INVALID_REQUEST` when it was asked something else.
    */
-  withKey(request: ExecuteRequest, idempotency_key: string): TurnSpan | undefined;
+  withKey(request: TakenRequest, idempotency_key: string): TurnSpan | undefined;
   /**
-   * Gives a waiting turn what the person said; it goes on at once.
+   * Gives a waiting turn what the person said; it goes on at once. `documents`: came with it, to be kept beside it.
    * @returns the id of the request that was answered.
    * @throws EngineError `NOT_FOUND` when nothing waits, or something else; `INVALID_REQUEST` for an answer it cannot take.
    */
-  respond(task_id: string, request_id: string | undefined, answered: Answered): string;
+  respond(
+    task_id: string,
+    request_id: string | undefined,
+    answered: Answered,
+    documents: IngestedDocument[],
+  ): string;
   /** What waits for a person, oldest first. */
   waiting(): HitlRequest[];
   /**
@@ -143,7 +149,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
   const tending = setInterval(tend, TEND_INTERVAL_MS).unref();
   tend();
 
-  function start(request: ExecuteRequest, idempotency_key: string | undefined): TurnSpan {
+  function start(request: TakenRequest, idempotency_key: string | undefined): TurnSpan {
     const { task_id } = request;
     if (draining) throw new EngineError('NOT_READY', 'The Engine is shutting down.');
     const name = request.agent ?? limits.default_agent;
@@ -388,7 +394,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       return slot?.turn_id === turn.turn_id ? slot : turn;
     },
 
-    respond(task_id, request_id, answered) {
+    respond(task_id, request_id, answered, documents) {
       const [request] = brain.hitl.waiting(task_id);
       if (request === undefined || (request_id ?? request.request_id) !== request.request_id) {
         throw new EngineError('NOT_FOUND', 'Nothing waits for this answer; it may have been given already.');
@@ -398,7 +404,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
           issues: [{ path: 'body.answer', message: 'must be "yes" or "no"' }],
         });
       }
-      resolveRequest(parts, request, answered);
+      resolveRequest(parts, request, answered, documents);
       const slot = slots.get(task_id);
       if (slot !== undefined && slot.run === undefined && !draining) run(slot);
       for (const tell of slot?.listeners ?? []) tell();
@@ -442,12 +448,14 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
 const CANCELLED = { type: 'task_lifecycle', phase: 'cancelled' } as const;
 
 /** What makes two requests the same one, as text that can be compared and stored. */
-function identity(request: ExecuteRequest): string {
+function identity(request: TakenRequest): string {
   const { message, direct, super_thinking, agent, media } = request;
   const { output_schema, edit_message_id, retry_message_id } = request;
   // Stored with the turn, so of media only what tells them apart.
   const attached =
-    media.length === 0 ? undefined : createHash('sha256').update(JSON.stringify(media)).digest('hex');
+    media.blocks.length === 0
+      ? undefined
+      : createHash('sha256').update(JSON.stringify(media.blocks)).digest('hex');
   return JSON.stringify({
     message,
     direct,

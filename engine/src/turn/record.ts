@@ -7,7 +7,14 @@ import type { CallId, Outcome, ToolCallRow } from '../brain/tool_calls.ts';
 import type { NoteChange } from '../brain/working_memory.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
-import type { ContentBlock, StreamEvent, TextBlock, ToolUseBlock } from '../types.ts';
+import type {
+  ContentBlock,
+  IngestedDocument,
+  StreamEvent,
+  TakenMedia,
+  TextBlock,
+  ToolUseBlock,
+} from '../types.ts';
 import type { EventBody } from './events.ts';
 import type { Spent } from './guards.ts';
 import { owedResults, resultsMessage, toolCalls } from './history.ts';
@@ -351,7 +358,7 @@ export type Opening = TurnIds & {
   agent: string;
   message: string;
   /** As the media intake gave them back. */
-  media?: ContentBlock[];
+  media?: TakenMedia;
   /** What the Engine adds to it. */
   note?: TextBlock | undefined;
   /** Where it goes back to; undefined where it only goes on. */
@@ -381,15 +388,16 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
     if (rewind !== undefined) {
       brain.messages.supersede(task_id, rewind.from);
       brain.compactions.forget(task_id, rewind.from);
+      brain.ingestion.forget(task_id, rewind.from);
       brain.working_memory.forget(task_id, rewind.from);
     }
     const notes = opening.note === undefined ? [] : [opening.note];
-    const said: ContentBlock[] = [{ type: 'text', text: opening.message }, ...(opening.media ?? [])];
+    const said: ContentBlock[] = [{ type: 'text', text: opening.message }, ...(opening.media?.blocks ?? [])];
     // A message that is answered again stays as it was; what is new stands behind it.
     const again = rewind?.phase === 'retried';
     const content = again ? notes : [...said, ...notes];
     if (content.length === 0) return;
-    brain.messages.append({
+    const position = brain.messages.append({
       message_id: again ? newId('msg') : message_id,
       task_id,
       turn_id,
@@ -399,6 +407,7 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
       created_at: at,
       usage: null,
     });
+    if (!again) brain.ingestion.insert(task_id, position, opening.media?.documents ?? []);
   });
   if (first_event_id === undefined) throw new Error('The event log gave no id for the first event of a turn');
   return first_event_id;
@@ -409,13 +418,15 @@ export function resolveRequest(
   { brain, now }: RecordParts,
   request: TurnIds & { request_id: string },
   answered: Answered,
+  documents: IngestedDocument[],
 ): boolean {
   const { request_id } = request;
   if (!brain.hitl.waiting(request.task_id).some((waiting) => waiting.request_id === request_id)) return false;
   const resolved: EventBody = { type: 'hitl_resolved', request_id, answer: answered.answer };
-  brain.events.commit([newEvent(request, undefined, resolved, now())], () =>
-    brain.hitl.answer(request_id, answered, now()),
-  );
+  brain.events.commit([newEvent(request, undefined, resolved, now())], () => {
+    brain.hitl.answer(request_id, answered, now());
+    brain.ingestion.insert(request.task_id, brain.messages.newest(request.turn_id), documents);
+  });
   return true;
 }
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { MediaList } from '../media/blocks.ts';
+import type { TakenMedia } from '../types.ts';
 import { safeText } from './text.ts';
 
 /**
@@ -86,3 +87,6 @@ export const ExecuteRequest = z
   });
 
 export type ExecuteRequest = z.infer<typeof ExecuteRequest>;
+
+/** A request whose media have been taken: what of them joins the conversation, and what is kept beside it. */
+export type TakenRequest = Omit<ExecuteRequest, 'media'> & { media: TakenMedia };

@@ -35,7 +35,7 @@ export type ToolStep = {
   end(error: unknown): void;
   /** Resolves when a person has answered, or withdrawn, a question of this task. */
   answered(): Promise<void>;
-  /** What this very call may use, beside `signal`, `key` and what a person said. */
+  /** What this very call may use, beside `signal`, `task_id`, `key` and what a person said. */
   contextOf(row: ToolCallRow, asking: StoredMessage): Pick<ToolContext, 'remember' | 'runAgent'>;
   now: () => number;
 };
@@ -194,7 +194,7 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
   }
 
   function context(row: ToolCallRow): ToolContext {
-    return { signal, key: row.key, ...step.contextOf(row, asking) };
+    return { signal, task_id: step.task_id, key: row.key, ...step.contextOf(row, asking) };
   }
 
   function settle(row: ToolCallRow, state: 'done' | 'unknown', outcome: Outcome, duration_ms = 0): Verdict {

@@ -1,6 +1,7 @@
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import type { MediaInput } from '../../src/media/blocks.ts';
+import { INGESTED_CHARACTERS, MAX_INGESTED_CHARACTERS } from '../../src/media/chunks.ts';
 import { createMediaIntake, type ModelTaste } from '../../src/media/intake.ts';
 import { createPdfReader } from '../../src/media/pdf.ts';
 import { base64, image, pdf, url } from './files.ts';
@@ -12,7 +13,11 @@ const ALL: ModelTaste = {
 const NONE: ModelTaste = { model: 'm', takes: { image: 'no', document: 'no', audio: 'no', video: 'no' } };
 
 const reader = createPdfReader();
-const intake = (flags = {}) => createMediaIntake({ pdf: reader, validate: false, resize: false, ...flags });
+const intake = (flags = {}) =>
+  createMediaIntake({ pdf: reader, validate: false, resize: false, ingest: false, ...flags });
+/** What joins the conversation. */
+const taken = async (media: MediaInput[], model: ModelTaste, flags = {}) =>
+  (await intake(flags).prepare(media, model)).blocks;
 const refused = async (media: MediaInput[], model: ModelTaste, flags = {}) => {
   const error = await intake(flags)
     .prepare(media, model)
@@ -32,11 +37,11 @@ describe('media on their way in', () => {
       { type: 'audio', source: base64('audio/wav', Buffer.from('RIFF')) },
       { type: 'video', source: url('https://example.com/a.mp4') },
     ];
-    expect(await intake().prepare(media, ALL)).toEqual(media);
+    expect(await taken(media, ALL)).toEqual(media);
   });
 
   it('a document becomes its text where the model takes none', async () => {
-    expect(await intake().prepare([PDF], NONE)).toEqual([{ ...PDF, text: '[page 1 of 1]\nHello' }]);
+    expect(await taken([PDF], NONE)).toEqual([{ ...PDF, text: '[page 1 of 1]\nHello' }]);
   });
 
   it('a text file is always its text, cut where it is endless', async () => {
@@ -44,8 +49,8 @@ describe('media on their way in', () => {
       type: 'document',
       source: base64('text/markdown', Buffer.from(content)),
     });
-    expect(await intake().prepare([text('# Grüße')], NONE)).toMatchObject([{ text: '# Grüße' }]);
-    const [long] = await intake().prepare([text('x'.repeat(400_001))], ALL);
+    expect(await taken([text('# Grüße')], NONE)).toMatchObject([{ text: '# Grüße' }]);
+    const [long] = await taken([text('x'.repeat(400_001))], ALL);
     expect(long).toMatchObject({ text: expect.stringMatching(/x\n\[cut here: the document has 400001 /) });
   });
 
@@ -62,7 +67,30 @@ describe('media on their way in', () => {
     const broken: MediaInput = { type: 'document', source: base64('application/pdf', Buffer.from('no')) };
     expect(await refused([broken], NONE)).toMatch(/^media.0: the PDF cannot be read/);
     expect(await refused([broken], ALL, { validate: true })).toBe('media.0: is no PDF');
-    expect(await intake().prepare([broken], ALL)).toEqual([broken]);
+    expect(await taken([broken], ALL)).toEqual([broken]);
+  });
+});
+
+describe('kept beside the conversation', () => {
+  const text = (characters: number): MediaInput => ({
+    type: 'document',
+    source: base64('text/plain', Buffer.from('x'.repeat(characters))),
+  });
+
+  it('is what is large; the rest stays as it is', async () => {
+    const media = [text(INGESTED_CHARACTERS), text(INGESTED_CHARACTERS + 1)];
+    const { blocks, documents } = await intake({ ingest: true }).prepare(media, NONE);
+    expect(blocks).toMatchObject([{ type: 'document' }, { type: 'text', note: 'document' }]);
+    expect(documents).toMatchObject([{ name: 'text/plain' }]);
+  });
+
+  it('has an end, for all of a request together', async () => {
+    const half = text(MAX_INGESTED_CHARACTERS / 2);
+    const ingest = { ingest: true };
+    expect((await intake(ingest).prepare([half, half], NONE)).documents).toHaveLength(2);
+    expect(await refused([half, half, text(INGESTED_CHARACTERS + 1)], NONE, ingest)).toMatch(
+      /^media.2: the large documents have more than 2000000 characters/,
+    );
   });
 });
 
@@ -75,7 +103,7 @@ describe('looked at before they are sent', () => {
 
   it.each(['png', 'jpeg', 'webp', 'gif'] as const)('a good %s goes through untouched', async (format) => {
     const media = [picture(`image/${format}`, await image(format, 20, 10))];
-    expect(await intake(validate).prepare(media, ALL)).toEqual(media);
+    expect(await taken(media, ALL, validate)).toEqual(media);
   });
 
   it('what is no image, another one than it says, or far too large is refused', async () => {
@@ -92,16 +120,16 @@ describe('looked at before they are sent', () => {
 
   it('and without the flag only by the provider', async () => {
     const media = [picture('image/png', Buffer.from('no'))];
-    expect(await intake().prepare(media, ALL)).toEqual(media);
-    expect(await intake({ resize: true }).prepare(media, ALL)).toEqual(media);
+    expect(await taken(media, ALL)).toEqual(media);
+    expect(await taken(media, ALL, { resize: true })).toEqual(media);
   });
 });
 
 describe('made smaller', () => {
   const shrunk = async (media_type: string, data: Buffer) => {
     const media: MediaInput[] = [{ type: 'image', source: base64(media_type, data) }];
-    const [block] = await intake({ resize: true, validate: true }).prepare(media, ALL);
-    if (block?.source.type !== 'base64') throw new Error('no image came back');
+    const [block] = await taken(media, ALL, { resize: true, validate: true });
+    if (block?.type !== 'image' || block.source.type !== 'base64') throw new Error('no image came back');
     const bytes = Buffer.from(block.source.data, 'base64');
     const { format, width, height } = await sharp(bytes).metadata();
     return { media_type: block.source.media_type, format, width, height, bytes };
