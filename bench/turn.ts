@@ -28,6 +28,9 @@ const POURED = 102_400;
 const SLOW_TURNS = 50;
 const SLOW = 'bench:paced:200:10';
 
+/** Calls in one answer, each of which takes a second. */
+const SIDE_BY_SIDE = 10;
+
 /** A clock tick of /proc, seconds; the same on every Linux. */
 const TICK_S = 0.01;
 
@@ -88,7 +91,11 @@ export async function benchTurn(options: { quick: boolean }): Promise<void> {
 
       if (poured.events !== POURED || poured_proxy.events !== POURED || replayed.events < POURED)
         throw new Error('events are missing');
+      const toolTime = (calls: number) =>
+        secondsInTools(engine.url, asked(`bench:agents:${calls}`, `agents-${++tasks}`));
       rounds.push({
+        one_call: await toolTime(1),
+        side_by_side: await toolTime(SIDE_BY_SIDE),
         flush: await flushes(join(folder, 'flushed')),
         proxy: latencies(through_proxy),
         engine: latencies(through_engine),
@@ -131,15 +138,26 @@ async function flushes(path: string): Promise<number[]> {
   return taken;
 }
 
-/** A turn that is read to its end, whatever it says. */
-async function drainTurn(url: string, request: string): Promise<void> {
+/** From the first call of a turn to its last result, by the Engine's own clock. */
+async function secondsInTools(url: string, request: string): Promise<number> {
+  const times = (type: string, events: string) =>
+    [...events.matchAll(/^data: (\{"type":"(\w+)".*)$/gm)]
+      .filter(([, , name]) => name === type)
+      .map(([, data = '']): { timestamp: string } => JSON.parse(data))
+      .map(({ timestamp }) => Date.parse(timestamp));
+  const events = await drainTurn(url, request);
+  return (Math.max(...times('tool_result', events)) - Math.min(...times('tool_call', events))) / 1000;
+}
+
+/** A turn that is read to its end, whatever it says. @returns its events as they came. */
+async function drainTurn(url: string, request: string): Promise<string> {
   const [head = '', body = ''] = request.split('\r\n\r\n');
   const answer = await fetch(`${url}${head.split(' ')[1]}`, {
     method: 'POST',
     headers: { 'X-Engine-Key': KEY, 'Content-Type': 'application/json' },
     body,
   });
-  await answer.arrayBuffer();
+  return await answer.text();
 }
 
 /** What a process has used of all cores so far. */
@@ -160,6 +178,7 @@ function shown(round: TurnRound | undefined): string {
       (what) => `${what} ${of(round.engine[what])} (proxy ${of(round.proxy[what])}) ms`,
     ),
     `beside the tool ${of(round.beside_tool)} ms`,
+    `a call of 1 s ${round.one_call.toFixed(2)} s, ${SIDE_BY_SIDE} in one answer ${round.side_by_side.toFixed(2)} s`,
     `poured ${Math.round(round.poured)}/s (proxy ${Math.round(round.poured_proxy)}/s, per CPU second ${Math.round(round.poured_per_cpu_s)})`,
     `replayed ${Math.round(round.replayed)}/s, one by one ${Math.round(round.replayed_one_by_one)}/s`,
   ].join(' · ');

@@ -5,6 +5,7 @@
  *   bench:pour:COUNT      COUNT pieces as fast as they are taken
  *   bench:heavy:COUNT     the same with pieces of 8 KiB
  *   bench:tool            a call of list_files, then a few words
+ *   bench:agents:COUNT    COUNT calls of run_agent in one answer, each of which takes a second
  *
  * Every piece carries the time at which it was written, so that whoever reads it knows its age; the first one carries
  * the time at which the model was asked, and the words after a tool the time at which the call had been written.
@@ -21,18 +22,24 @@ const event = (type: string, fields: object) =>
 const usage = { input_tokens: 10, output_tokens: 5 };
 const message = { id: 'msg_bench', type: 'message', role: 'assistant', model: 'bench', content: [], usage };
 const start = event('message_start', { message: { ...message, stop_reason: null, stop_sequence: null } });
-const block = (content_block: object) => event('content_block_start', { index: 0, content_block });
-const delta = (fields: object) => event('content_block_delta', { index: 0, delta: fields });
+const block = (content_block: object, index = 0) => event('content_block_start', { index, content_block });
+const delta = (fields: object, index = 0) => event('content_block_delta', { index, delta: fields });
 const text = (words: string) => delta({ type: 'text_delta', text: words });
+const stop = (index = 0) => event('content_block_stop', { index });
+const call = (index: number, name: string, input: object) =>
+  block({ type: 'tool_use', id: `call_${index}`, name, input: {} }, index) +
+  delta({ type: 'input_json_delta', partial_json: JSON.stringify(input) }, index) +
+  stop(index);
 const end = (stop_reason: string) =>
-  event('content_block_stop', { index: 0 }) +
-  event('message_delta', { delta: { stop_reason, stop_sequence: null }, usage }) +
-  event('message_stop', {});
+  event('message_delta', { delta: { stop_reason, stop_sequence: null }, usage }) + event('message_stop', {});
 
 /** Pieces of a pour that are written at once; about what a socket takes. */
 const POURED_AT_ONCE = 256;
 const POURED = 'word ';
 const HEAVY = POURED + 'x'.repeat(8_187);
+
+/** What takes an agent a second: two pieces with so much between them. Each is another call. */
+const aSecond = (index: number) => ({ agent: 'assistant', message: `${index}: bench:paced:2:1000` });
 
 let call_written = 0;
 
@@ -46,11 +53,14 @@ answerParent(async () => {
     const [, kind, count = '1', pace = '0'] =
       [...body.matchAll(/bench:(\w+)(?::(\d+))?(?::(\d+))?/g)].at(-1) ?? [];
     if (kind === 'tool' && !body.includes('tool_result')) {
-      const calls = block({ type: 'tool_use', id: 'call_1', name: 'list_files', input: {} });
-      const input = delta({ type: 'input_json_delta', partial_json: '{}' });
-      response.write(start + calls + input + end('tool_use'));
+      response.write(start + call(0, 'list_files', {}) + end('tool_use'));
       call_written = micros();
       response.end();
+      return;
+    }
+    if (kind === 'agents') {
+      const calls = Array.from({ length: Number(count) }, (_, n) => call(n, 'run_agent', aSecond(n)));
+      response.end(start + calls.join('') + end('tool_use'));
       return;
     }
     response.write(start + block({ type: 'text', text: '' }));
@@ -63,7 +73,7 @@ answerParent(async () => {
         response.write(text(`${first}written=${micros()} `));
       }
     }
-    response.end(end('end_turn'));
+    response.end(stop() + end('end_turn'));
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const address = server.address();

@@ -12,6 +12,9 @@ export type TurnRound = {
   engine: Latencies;
   /** From the tool call written by the model to its next question, less the tool's own time; milliseconds. */
   beside_tool: number[];
+  /** From the call to its result, of one that takes a second; from the first call to the last result, of ten; seconds. */
+  one_call: number;
+  side_by_side: number;
   /** Events a second: of one stream, of the same through the proxy, and by CPU second of the Engine. */
   poured: number;
   poured_proxy: number;
@@ -85,6 +88,17 @@ ${row(
   ),
   '',
 )}
+
+A call that takes a second: ${spread(
+    rounds.map(({ one_call }) => one_call),
+    2,
+  )} s. Ten of them in one answer: ${spread(
+    rounds.map(({ side_by_side }) => side_by_side),
+    2,
+  )} s, ${spread(
+    rounds.map(({ one_call, side_by_side }) => side_by_side / one_call),
+    2,
+  )} times as long.
 
 | events a second | | goal |
 | --- | ---: | ---: |
