@@ -102,10 +102,10 @@ describe('before a tool', () => {
       expect((await engine.fetch('/hitl/respond', { method: 'POST', headers, body })).status).toBe(200);
     }
     received.push(...(await until(stream, ({ data }) => data.phase === 'completed')));
-    // The second had to wait with its question, and is looked at again when the first is answered.
+    // The hooks of both run side by side. Whichever call asks second has to wait with its question, and is looked at
+    // again when the first is answered.
     const ids = seen().map(({ tool_call_id }) => tool_call_id);
     expect([ids.length, new Set(ids).size]).toEqual([3, 2]);
-    expect(ids[2]).toBe(resultsOf(received)[1]?.tool_call_id);
     await engine.stop();
   });
 });
