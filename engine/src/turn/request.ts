@@ -67,10 +67,14 @@ export const ExecuteRequest = z
       .max(MAX_AGENT_NAME)
       .nullish()
       .meta({ description: 'Catalog agent for this turn; default ENGINE_DEFAULT_AGENT.' }),
-    output_schema: z.record(z.string(), z.unknown()).nullable().default(null).meta({
-      description:
-        'JSON Schema of the final answer (draft 2020-12 or draft-07); the answer comes as `structured_output`.',
-    }),
+    output_schema: z
+      .record(z.string(), z.unknown(), 'must be a JSON Schema: an object, or null')
+      .nullable()
+      .default(null)
+      .meta({
+        description:
+          'JSON Schema of the final answer (draft 2020-12 or draft-07); the answer comes as `structured_output`.',
+      }),
     metadata: z
       .record(z.string(), z.unknown())
       .default({})

@@ -66,8 +66,8 @@ async function validatorOf(schema: Schema): Promise<ValidateFunction> {
   const ajv = is07 ? new Ajv(options) : new Ajv2020(options);
   try {
     if (ajv.validateSchema(schema) !== true) {
-      const [first] = ajv.errors ?? [];
-      throw invalid(first?.instancePath ?? '', first?.message ?? 'is no JSON Schema');
+      const [first] = (ajv.errors ?? []).map(issueOf);
+      throw invalid(first?.path ?? '', first?.message ?? 'is no JSON Schema');
     }
     const validate = ajv.compile(schema);
     if ('$async' in validate) throw invalid('/$async', 'is no keyword of JSON Schema');
