@@ -1,3 +1,7 @@
+/**
+ * Working memory: notes within one task, as a log of their changes. A log, so that an edit can go back behind a message
+ * and take with it only what was noted after. Source: engine-runtime, "Memory".
+ */
 import type { DatabaseSync } from 'node:sqlite';
 import { text } from './sqlite.ts';
 
@@ -15,7 +19,6 @@ const KEPT_MS = 3 * 3_600_000;
 
 export type WorkingMemory = ReturnType<typeof openWorkingMemory>;
 
-/** Working memory: notes within one task, as a log of their changes. Source: engine-runtime, "Memory". */
 export function openWorkingMemory(db: DatabaseSync) {
   const insert = db.prepare(`
     INSERT INTO working_memory_log (task_id, source, position, key, value, created_at) VALUES (?, ?, ?, ?, ?, ?)`);

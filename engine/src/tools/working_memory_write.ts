@@ -1,8 +1,11 @@
+/**
+ * Notes that the agent keeps within a task: what must outlast a condensed conversation is written, not remembered.
+ * Source: engine-runtime, "Platform tools" and "Memory".
+ */
 import { z } from 'zod';
 import { NOTE_LIMITS } from '../brain/working_memory.ts';
 import { defineTool, type Tool } from './contract.ts';
 
-/** Keeps notes within the task. Source: engine-runtime, "Platform tools" and "Memory". */
 export function workingMemoryWriteTool(): Tool {
   return defineTool({
     name: 'working_memory_write',
