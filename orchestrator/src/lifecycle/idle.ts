@@ -15,7 +15,7 @@ import type { Log } from '../observe/log.ts';
 import type { Db } from '../registry/db.ts';
 import type { SleepDepth } from '../registry/engines.ts';
 import type { SleepMode } from '../registry/policy.ts';
-import { claimDueEngines, type DueEngine, lookAgain } from '../registry/sleep.ts';
+import { ADMIT_GRAIN_S, claimDueEngines, type DueEngine, lookAgain } from '../registry/sleep.ts';
 import type { Ask } from './ask.ts';
 import type { Clock } from './clock.ts';
 import type { Lifecycle, SleepWish } from './operations.ts';
@@ -104,7 +104,7 @@ export async function judgeLook(
     if (mode !== 'doze+hibernate' && mode !== 'hibernate') return { again_in_s: hibernate_after_s };
     if (asleep_s < hibernate_after_s) return { again_in_s: hibernate_after_s - asleep_s };
     // Since it fell asleep nothing may have come to it: frozen, it could not have noticed.
-    return { depth: 'hibernate', quiet_s: Math.max(0, Math.floor(asleep_s) - 1) };
+    return { depth: 'hibernate', quiet_s: Math.max(0, Math.floor(asleep_s) - ADMIT_GRAIN_S) };
   }
   // A sleep is under way; or an admit says enough, and the engine need not be asked.
   if (engine.sleep_depth !== null) return { again_in_s: SCAN_S };

@@ -53,11 +53,16 @@ type Row = { product: ProductRow | null; place: number; wait_s: number; noted: b
 );
 
 /**
- * `$2`: the users, in the order of their callers; so the limit grants. They are gone through in one order everywhere,
- * or two statements that note the same engines could wait for each other. Each user's engine is one look-up of its own
- * (LIMIT keeps it so), and the number of users is hidden from the planner: it would plan anew for each number.
+ * The users of `$2`, each with its place in the order of the callers; so the limit grants. They are gone through in one
+ * order everywhere, or two statements that note the same engines could wait for each other. Their number is hidden from
+ * the planner: it would plan anew for each number.
  */
-const look = (start: { product: string; allowance: string; waits: boolean }) => `
+const ALL_ASKED = 'SELECT * FROM unnest((SELECT $2::text[])) WITH ORDINALITY AS a(user_id, place) ORDER BY 1';
+/** The one user of `$2`; a quarter of the statement's time is saved. */
+const ONE_ASKED = 'SELECT ($2::text[])[1] AS user_id, 1 AS place';
+
+/** Each user's engine is one look-up of its own; LIMIT keeps it so. */
+const look = (start: { product: string; allowance: string; asked: string; waits: boolean }) => `
   WITH counted AS MATERIALIZED (SELECT *, ${start.allowance} AS allowance FROM (${start.product}) AS p),
        product AS (SELECT *, (allowance).* FROM counted)
   SELECT CASE WHEN place = 1 THEN json_build_object('id', p.id, 'slug', p.slug, 'display_name', p.display_name,
@@ -65,29 +70,33 @@ const look = (start: { product: string; allowance: string; waits: boolean }) => 
          asked.place::int, CASE WHEN place > granted THEN wait_s ELSE 0 END AS wait_s, found.*,
          CASE WHEN found.status = 'running' AND sleep_depth IS NULL AND (place > granted) IS NOT TRUE
                    AND policy->'suspended' IS DISTINCT FROM 'true'
-              THEN coalesce(admitted_at > now() - make_interval(secs => $3), false)
-                   OR note_admit(found.id, ${start.waits})
+              THEN coalesce(fresh, false) OR note_admit(found.id, ${start.waits})
               ELSE false END AS noted
     FROM product p
-   CROSS JOIN (SELECT * FROM unnest((SELECT $2::text[])) WITH ORDINALITY AS a(user_id, place) ORDER BY 1) AS asked
+   CROSS JOIN (${start.asked}) AS asked
     LEFT JOIN LATERAL (
       SELECT e.id, e.user_id, e.status, e.url, e.sleep_depth, e.engine_version, e.engine_key_enc, e.epoch, e.created_at,
-             e.last_health_at, e.restart_at, o.id AS operation_id, o.kind AS operation_kind, a.at AS admitted_at
+             e.last_health_at, e.restart_at, o.id AS operation_id, o.kind AS operation_kind, a.at > now() - make_interval(secs => $3) AS fresh
         FROM engines e
         LEFT JOIN engine_admits a ON a.engine_id = e.id
         LEFT JOIN operations o ON o.engine_id = e.id AND o.outcome IS NULL
        WHERE e.product_id = p.id AND e.user_id = asked.user_id AND e.tombstone_until IS NULL
        LIMIT 1) AS found ON true`;
 
-const FIRST_LOOK = look({
-  product: PRODUCT_BY_KEY,
-  allowance: `CASE WHEN policy ? 'rate_limit_rpm'
-                   THEN take_admits(id, (policy->>'rate_limit_rpm')::int, cardinality($2::text[])) END`,
-  waits: false,
-});
+const firstLook = (asked: string) =>
+  look({
+    product: PRODUCT_BY_KEY,
+    allowance: `CASE WHEN policy ? 'rate_limit_rpm'
+                     THEN take_admits(id, (policy->>'rate_limit_rpm')::int, cardinality($2::text[])) END`,
+    asked,
+    waits: false,
+  });
+const FIRST_LOOK = firstLook(ONE_ASKED);
+const FIRST_LOOKS = firstLook(ALL_ASKED);
 const NEXT_LOOK = look({
   product: 'SELECT * FROM products WHERE id = $1',
   allowance: 'NULL::allowance',
+  asked: ONE_ASKED,
   waits: true,
 });
 
@@ -100,7 +109,8 @@ export async function countAndLook(
   api_key_hash: string,
   user_ids: string[],
 ): Promise<AdmitLook[] | null> {
-  const rows = await sql.query<Row>(FIRST_LOOK, [api_key_hash, user_ids, ADMIT_GRAIN_S]);
+  const statement = user_ids.length === 1 ? FIRST_LOOK : FIRST_LOOKS;
+  const rows = await sql.query<Row>(statement, [api_key_hash, user_ids, ADMIT_GRAIN_S]);
   rows.sort((a, b) => a.place - b.place);
   const product = rows[0]?.product;
   if (!product) return null;

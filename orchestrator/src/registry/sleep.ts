@@ -6,8 +6,11 @@ import type { Sql } from './db.ts';
 import type { EngineRow, SleepDepth } from './engines.ts';
 import type { SleepMode } from './policy.ts';
 
-/** Admits of one engine are noted at most this often: a burst of them is one write. Seconds. */
-export const ADMIT_GRAIN_S = 1;
+/**
+ * Admits of one engine are noted at most this often, and it may stay awake for so much longer: an admit that has
+ * nothing to note takes half the time of one that has. Seconds.
+ */
+export const ADMIT_GRAIN_S = 5;
 
 /** Whether the engine was admitted within the last `seconds`. To be asked after its sleep has been committed. */
 export async function admittedWithin(sql: Sql, engine_id: string, seconds: number): Promise<boolean> {

@@ -156,8 +156,9 @@ describe('with 100,000 engines', () => {
     ],
     ['an erasure', 'engines_tombstones', (sql) => expireTombstones(sql, product_id, 'user-1')],
     ['the look at one user', 'engines_user_unique', (sql) => engineOf(sql, product_id, 'user-2')],
+    ['the look of an admit', 'engines_user_unique', (sql) => countAndLook(sql, hashKey(KEY), ['user-2'])],
     [
-      'the first look of an admit',
+      'the look of several',
       'engines_user_unique',
       (sql) => countAndLook(sql, hashKey(KEY), ['user-2', 'user-3']),
     ],
