@@ -11,18 +11,13 @@ import { listFilesTool } from '../src/tools/list_files.ts';
 import { readFileTool } from '../src/tools/read_file.ts';
 import { createSlots, createToolRunner } from '../src/tools/runner.ts';
 import { temporaryFolder } from './support/engine.ts';
+import { toolContext } from './support/tool_context.ts';
 
 let folder: string;
 let roots: Roots;
 let read: Tool;
 let list: Tool;
-const context = {
-  task_id: 'task',
-  signal: new AbortController().signal,
-  key: 'key',
-  runAgent: () => Promise.reject(new Error('no agents here')),
-  remember: () => ({ output: 'ok' }),
-};
+const context = toolContext();
 
 beforeAll(() => {
   folder = temporaryFolder();

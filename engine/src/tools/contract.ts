@@ -20,15 +20,28 @@ export type FailureReason =
   | 'invalid_input'
   | 'timeout'
   | 'not_found'
+  | 'sandbox_unavailable'
   | 'execution_failed';
 
 /** `output` must survive JSON. With `error`, a reason or a code of the catalogue, it explains, in words for the model. */
 export type ToolOutcome = { output: unknown; error?: FailureReason | ErrorCode };
 
+/** What a call would do, as far as permissions have to know. Paths and commands are as the model gave them. */
+export type Action =
+  | { kind: 'shell'; command: string }
+  | { kind: 'write'; path: string }
+  | { kind: 'network'; host: string };
+
+/** What a person's yes has opened, for one call: exactly what the question named. Real paths, folders included. */
+export type Opened = { paths: string[]; hosts: string[] };
+
 export type ToolContext = {
   /** Aborts when nobody waits for the outcome any more; a tool then stops what it does. */
   signal: AbortSignal;
   task_id: string;
+  /** What a call leaves running ends with its turn. */
+  turn_id: string;
+  opened: Opened;
   /** The same for the same action, also after a crash (`Idempotency-Key`, MCP `_meta`). */
   key: string;
   /** What a person has said, where the call asked. */
@@ -56,6 +69,10 @@ export type Tool = {
    * is waited for also after its signal has aborted, and has to end then by itself.
    */
   time_limit_ms?: number | null;
+  /** What a call with this input would do that a rule may gate; none where absent. The input may break the schema. */
+  acts?(input: Record<string, unknown>): Action[];
+  /** What it answers was written by strangers (pages, mail): the model is told so, and what it does next is watched. */
+  brings_outside?: boolean;
   /** What a person is asked before the call runs. A `permission` that is not `yes` fails the call. */
   asks?(input: Record<string, unknown>): Ask | null;
   /** For `checkable`: what became of a call that was cut, `undone` when it has not happened, `unknown` if nobody can say. */
@@ -72,7 +89,7 @@ export const PathInput = z
 
 /** Makes a tool from its schema and a `run` that gets input which has passed it. */
 export function defineTool<Schema extends z.ZodObject>(
-  tool: Pick<Tool, 'asks' | 'check' | 'time_limit_ms'> & {
+  tool: Pick<Tool, 'acts' | 'asks' | 'brings_outside' | 'check' | 'time_limit_ms'> & {
     name: string;
     description: string;
     effect: Effect | Tool['effect'];

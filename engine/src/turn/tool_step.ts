@@ -194,7 +194,9 @@ export async function runTools(asking: StoredMessage, step: ToolStep): Promise<'
   }
 
   function context(row: ToolCallRow): ToolContext {
-    return { signal, task_id: step.task_id, key: row.key, ...step.contextOf(row, asking) };
+    const { task_id, turn_id } = step;
+    const opened = { paths: [], hosts: [] };
+    return { signal, task_id, turn_id, opened, key: row.key, ...step.contextOf(row, asking) };
   }
 
   function settle(row: ToolCallRow, state: 'done' | 'unknown', outcome: Outcome, duration_ms = 0): Verdict {
