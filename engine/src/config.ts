@@ -6,6 +6,7 @@ import { parseEnv } from 'node:util';
 import { EngineExit, KeyHash } from '@september/contract';
 import { z } from 'zod';
 import { StartError } from './errors.ts';
+import { type HostList, parseHosts } from './net/hosts.ts';
 import { LOG_LEVELS, type LogLevel } from './observe/log.ts';
 import type { ProviderName } from './types.ts';
 
@@ -160,6 +161,20 @@ export const Variables = z.object({
     .string()
     .optional()
     .describe('Comma-separated absolute paths tools may see. Default: workspace/ beside the brain.'),
+  ALLOWED_PRIVATE_HOSTS: z
+    .string()
+    .prefault('')
+    .transform((text, context) => {
+      const hosts = parseHosts(text);
+      if (!('bad' in hosts)) return hosts;
+      context.addIssue(
+        `${JSON.stringify(hosts.bad)} is no host, *.host, address or range such as 10.0.0.0/8`,
+      );
+      return z.NEVER;
+    })
+    .describe(
+      'Comma-separated hosts (`wiki.corp`, `*.corp`), addresses and ranges that web_fetch may reach although they are not on the public internet. Default: none.',
+    ),
 
   ENGINE_HOST: z.string().prefault('127.0.0.1').describe('Listen address; 0.0.0.0 in the image.'),
   ENGINE_PORT: integer(0, 65_535).prefault('8000').describe('Listen port; 0 takes any free one.'),
@@ -197,6 +212,8 @@ export type Config = {
   migrations_dir: string;
   /** Absolute. `own` is the folder the Engine makes for itself; roots an operator named must exist. */
   roots: { paths: string[]; own: boolean };
+  /** What may be fetched although it is not public. */
+  allowed_private_hosts: HostList;
   default_agent: string;
   max_iterations: number;
   turn_timeout_s: number;
@@ -301,6 +318,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
       values.MIGRATIONS_DIR ?? fileURLToPath(new URL('./brain/migrations', import.meta.url)),
     ),
     roots: { paths: roots ?? [join(dirname(brain_path), 'workspace')], own: roots === undefined },
+    allowed_private_hosts: values.ALLOWED_PRIVATE_HOSTS,
     default_agent: values.ENGINE_DEFAULT_AGENT,
     max_iterations: values.AGENT_MAX_ITERATIONS,
     turn_timeout_s: values.TURN_TIMEOUT_S,

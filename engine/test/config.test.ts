@@ -83,6 +83,7 @@ describe('a configuration that is not usable', () => {
       TURN_TIMEOUT_S: '-1',
       ENGINE_EPOCH: '0',
       ALLOWED_ROOTS: 'relative',
+      ALLOWED_PRIVATE_HOSTS: 'https://wiki.corp',
     });
     for (const name of [
       'ENGINE_KEY_HASH',
@@ -93,6 +94,7 @@ describe('a configuration that is not usable', () => {
       'TURN_TIMEOUT_S',
       'ENGINE_EPOCH',
       'ALLOWED_ROOTS',
+      'ALLOWED_PRIVATE_HOSTS',
     ]) {
       expect(message).toContain(`${name}: `);
     }
