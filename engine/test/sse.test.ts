@@ -16,6 +16,7 @@ import { createCoordinator } from '../src/turn/coordinator.ts';
 import { createGuards } from '../src/turn/guards.ts';
 import { soulOnly } from '../src/turn/recall.ts';
 import { MODELS } from './herald/support.ts';
+import { catalogOf } from './support/catalog.ts';
 import { environment, KEY, temporaryFolder } from './support/engine.ts';
 import { all, events, execute, rest, textOf, until } from './support/stream.ts';
 
@@ -65,8 +66,8 @@ beforeAll(async () => {
     now,
     onError: () => {},
   });
-  const catalog = loadCatalog(config.catalog_dir, {
-    tools: ['ask_user', 'list_files', 'read_file', 'run_agent', 'working_memory_write', 'write_file'],
+  const catalog = loadCatalog(catalogOf({ assistant: [] }).CATALOG_DIR, {
+    tools: [],
     default_agent: 'assistant',
     hooks: true,
   });

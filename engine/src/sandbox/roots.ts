@@ -1,6 +1,6 @@
 import { constants, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { type FileHandle, lstat, open, readlink, realpath } from 'node:fs/promises';
-import { dirname, resolve, sep } from 'node:path';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { EngineExit } from '@september/contract';
 import { StartError, systemCode } from '../errors.ts';
 
@@ -19,6 +19,8 @@ export type Roots = {
   paths: [string, ...string[]];
   /** The same as the operator wrote them; a link may be among them, and people use its name. */
   names: string[];
+  /** What a person has opened beside them, for one call; real paths. Also of what is not there yet. */
+  opened: string[];
   /** The brain and what belongs to it are never visible, also when a root holds them. */
   brain_path: string;
 };
@@ -40,13 +42,14 @@ export function openRoots(roots: { paths: string[]; own: boolean }, brain_path: 
     throw new StartError(EngineExit.BAD_CONFIG, `ALLOWED_ROOTS: ${path} is not a folder.`);
   });
   if (first === undefined) throw new StartError(EngineExit.BAD_CONFIG, 'ALLOWED_ROOTS: names no folder.');
-  return { paths: [first, ...others], names: roots.paths, brain_path: realpathSync(brain_path) };
+  return { paths: [first, ...others], names: roots.paths, opened: [], brain_path: realpathSync(brain_path) };
 }
 
 /** The real path of something inside the roots. Answers a refusal instead, in words for the model. */
 export async function locate(roots: Roots, path: string): Promise<{ path: string } | Refusal> {
   const wanted = resolve(roots.paths[0], path);
-  if (!isInside([...roots.paths, ...roots.names], wanted)) return outside(path);
+  // What was opened is known by its real path, and the model may have another name for it.
+  if (roots.opened.length === 0 && !isInside([...roots.paths, ...roots.names], wanted)) return outside(path);
   try {
     const real = await realpath(wanted);
     return isVisible(roots, real) ? { path: real } : outside(path);
@@ -65,39 +68,68 @@ export type Opened = { handle: FileHandle; path: string; self: string };
 export async function openInside(roots: Roots, path: string): Promise<Opened | Refusal> {
   const located = await locate(roots, path);
   if ('error' in located) return located;
+  const opened = await openReal(located.path, path);
+  if ('error' in opened || isVisible(roots, opened.path)) return opened;
+  await opened.handle.close();
+  return outside(path);
+}
+
+/**
+ * Opens the folder of a file that is to be written, which need not be there yet. `path` is that of the file; its
+ * `name`, used from `self`, is the same place whatever links are put on the way meanwhile. The caller closes it.
+ */
+export async function openPlace(roots: Roots, path: string): Promise<(Opened & { name: string }) | Refusal> {
+  const located = await locate(roots, path);
+  if ('error' in located && located.error !== 'not_found') return located;
+  const target = 'error' in located ? resolve(roots.paths[0], path) : located.path;
+  const name = basename(target);
+  let real: string;
+  try {
+    real = await realpath(dirname(target));
+  } catch (error) {
+    const code = systemCode(error) ?? '';
+    if (MISSING.has(code)) return missing(dirname(path));
+    if (REFUSED.has(code)) return outside(path);
+    throw error;
+  }
+  const folder = await openReal(real, path);
+  if ('error' in folder) return folder;
+  const place = join(folder.path, name);
+  if (isVisible(roots, place) && !roots.paths.includes(place)) return { ...folder, path: place, name };
+  await folder.handle.close();
+  return outside(path);
+}
+
+/** Opens what is at a path without links. `asked`: what it was called. */
+async function openReal(path: string, asked: string): Promise<Opened | Refusal> {
   let handle: FileHandle;
   try {
     // NONBLOCK: opening a named pipe must not wait for a writer that never comes.
-    handle = await open(located.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     const code = systemCode(error) ?? '';
-    if (MISSING.has(code)) return missing(path);
-    if (REFUSED.has(code)) return outside(path);
+    if (MISSING.has(code)) return missing(asked);
+    if (REFUSED.has(code)) return outside(asked);
     throw error;
   }
   const self = `/proc/self/fd/${handle.fd}`;
   const opened = await readlink(self).catch(() => undefined);
-  if (opened === undefined) return { handle, path: located.path, self: located.path };
-  if (isVisible(roots, opened)) return { handle, path: opened, self };
-  await handle.close();
-  return outside(path);
+  return opened === undefined ? { handle, path, self: path } : { handle, path: opened, self };
 }
 
 /** What system calls say when there is nothing, and when there is something that is not for us. */
 const MISSING = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG']);
 const REFUSED = new Set(['EACCES', 'EPERM', 'ELOOP', 'ENXIO']);
 
-/** Whether the nearest thing that exists on the way to `path` is a link to nowhere, or lies outside. */
-async function leadsOut(roots: Roots, path: string): Promise<boolean> {
-  try {
-    if ((await lstat(path)).isSymbolicLink()) return true;
-    return !isVisible(roots, await realpath(path));
-  } catch {
-    const parent = dirname(path);
-    return parent === path || !isInside([...roots.paths, ...roots.names], parent)
-      ? false
-      : leadsOut(roots, parent);
+/** Whether a path to nothing, its links resolved as far as it exists, lies outside or ends in a link to nowhere. */
+async function leadsOut(roots: Roots, path: string, below: string[] = []): Promise<boolean> {
+  const parent = dirname(path);
+  const exists = await lstat(path).catch(() => undefined);
+  if (exists === undefined) {
+    return parent === path || leadsOut(roots, parent, [basename(path), ...below]);
   }
+  const real = await realpath(path).catch(() => undefined);
+  return real === undefined || !isVisible(roots, join(real, ...below));
 }
 
 function isInside(folders: string[], path: string): boolean {
@@ -105,7 +137,7 @@ function isInside(folders: string[], path: string): boolean {
 }
 
 export function isVisible(roots: Roots, path: string): boolean {
-  return isInside(roots.paths, path) && !isBrain(roots, path);
+  return isInside([...roots.paths, ...roots.opened], path) && !isBrain(roots, path);
 }
 
 /** The brain, its `-wal`, `-shm` and `-journal`, its `.lock` and that one's journal. */

@@ -71,6 +71,10 @@ export type Tool = {
   time_limit_ms?: number | null;
   /** What a call with this input would do that a rule may gate; none where absent. The input may break the schema. */
   acts?(input: Record<string, unknown>): Action[];
+  /** A person is asked before every call, whatever its input. */
+  requires_permission?: boolean;
+  /** Costs so much (money, time, somebody's attention) that a person is asked before it runs. */
+  high_cost?: boolean;
   /** What it answers was written by strangers (pages, mail): the model is told so, and what it does next is watched. */
   brings_outside?: boolean;
   /** What a person is asked before the call runs. A `permission` that is not `yes` fails the call. */

@@ -1,8 +1,9 @@
-import type { Dirent } from 'node:fs';
 import { opendir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { z } from 'zod';
-import { openInside, type Roots } from '../sandbox/roots.ts';
+import { isVisible, openInside, type Roots } from '../sandbox/roots.ts';
 import { defineTool, PathInput, type Tool } from './contract.ts';
+import { type EntryType, typeOf } from './walk.ts';
 
 /** Entries of one answer; a folder may hold millions. */
 const MAX_ENTRIES = 1_000;
@@ -11,7 +12,7 @@ const MAX_ENTRIES = 1_000;
 export function listFilesTool(roots: Roots): Tool {
   return defineTool({
     name: 'list_files',
-    description: `Lists the files and folders in one folder, up to ${MAX_ENTRIES}, without what is below them. Relative paths start at ${roots.paths[0]}.`,
+    description: `Lists the files and folders in one folder, up to ${MAX_ENTRIES}, without what is below them. To look further down use find. Relative paths start at ${roots.paths[0]}. Example: {"path": "reports"}`,
     effect: 'pure',
     input: z.object({
       path: PathInput.default('.').describe('The folder.'),
@@ -23,9 +24,10 @@ export function listFilesTool(roots: Roots): Tool {
         if (!(await opened.handle.stat()).isDirectory()) {
           return { error: 'invalid_input', output: `${path} is not a folder.` };
         }
-        const entries: { name: string; type: string }[] = [];
+        const entries: { name: string; type: EntryType }[] = [];
         let truncated = false;
         for await (const entry of await opendir(opened.self)) {
+          if (!isVisible(roots, join(opened.path, entry.name))) continue;
           truncated = entries.length === MAX_ENTRIES;
           if (truncated) break;
           entries.push({ name: entry.name, type: typeOf(entry) });
@@ -37,10 +39,4 @@ export function listFilesTool(roots: Roots): Tool {
       }
     },
   });
-}
-
-function typeOf(entry: Dirent): 'file' | 'folder' | 'link' | 'other' {
-  if (entry.isFile()) return 'file';
-  if (entry.isDirectory()) return 'folder';
-  return entry.isSymbolicLink() ? 'link' : 'other';
 }

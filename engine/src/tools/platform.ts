@@ -2,25 +2,33 @@ import type { Ingestion } from '../brain/ingestion.ts';
 import type { Roots } from '../sandbox/roots.ts';
 import { askUserTool } from './ask_user.ts';
 import type { Tool } from './contract.ts';
+import { editFileTool } from './edit_file.ts';
+import { findTool } from './find.ts';
+import { grepTool } from './grep.ts';
 import { ingestionReadTool } from './ingestion_read.ts';
 import { listFilesTool } from './list_files.ts';
 import { readFileTool } from './read_file.ts';
 import { runAgentTool } from './run_agent.ts';
 import { workingMemoryWriteTool } from './working_memory_write.ts';
 import { writeFileTool } from './write_file.ts';
+import { createFileQueue } from './writing.ts';
 
 /**
  * The tools every Engine has; which of them an agent sees is its `tools` list. `ingestion`: where large documents are
  * kept, undefined where they are not.
  */
 export function platformTools(roots: Roots, ingestion: Ingestion | undefined): Tool[] {
+  const inTurn = createFileQueue();
   return [
     ...(ingestion === undefined ? [] : [ingestionReadTool(ingestion)]),
     askUserTool(),
+    editFileTool(roots, inTurn),
+    findTool(roots),
+    grepTool(roots),
     listFilesTool(roots),
     readFileTool(roots),
     runAgentTool(),
     workingMemoryWriteTool(),
-    writeFileTool(roots),
+    writeFileTool(roots, inTurn),
   ];
 }

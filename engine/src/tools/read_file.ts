@@ -12,7 +12,7 @@ const LONGEST_CHARACTER = 4;
 export function readFileTool(roots: Roots): Tool {
   return defineTool({
     name: 'read_file',
-    description: `Reads a text file, up to ${PAGE_BYTES} bytes at a time. When next_offset is not null there is more: call again with it as offset. Relative paths start at ${roots.paths[0]}. Not for folders: use list_files.`,
+    description: `Reads a text file, up to ${PAGE_BYTES} bytes at a time. When next_offset is not null there is more: call again with it as offset. Relative paths start at ${roots.paths[0]}. Not for folders: use list_files; to find a place in a large file: grep. Example: {"path": "notes/plan.md"}`,
     effect: 'pure',
     input: z.object({
       path: PathInput.describe('The file, absolute or relative.'),
