@@ -41,6 +41,8 @@ type Scenario = {
   output?: { repairs: number; output: unknown };
   /** What the agent notes, in order. */
   notes?: string[];
+  /** Calls that a hook has blocked. */
+  blocked?: number;
   /** It outgrows the window. */
   condensed?: boolean;
 };
@@ -50,6 +52,19 @@ const WINDOW = 14_000;
 const MAX_TOKENS = 2_000;
 const LONG_FILE = 'long.txt';
 const LONG_BYTES = 7_000;
+
+/** What the hooks of the crash test's catalog react to: one line is not to be written, of one folder something is said. */
+const BLOCKED = 'blocked line';
+const REMARKED = 'remarked';
+const whenItSays = (text: string) => [
+  '/bin/sh',
+  '-c',
+  `grep -q '${text}' && { echo '${text}!' >&2; exit 2; }; exit 0`,
+];
+const HOOKS = {
+  pre_tool: [{ match: 'write_file', command: whenItSays(BLOCKED) }],
+  post_tool: [{ match: 'list_files', command: whenItSays(REMARKED) }],
+};
 
 const NUMBER = { type: 'object', properties: { n: { type: 'number' } }, required: ['n'] };
 
@@ -105,6 +120,17 @@ export const SCENARIOS: Record<string, (task: string) => Scenario> = {
     lines: ['a', 'b'],
     notes: ['goal: read it all', 'goal: nearly there'],
     condensed: true,
+  }),
+  hooked: (task) => ({
+    moves: [
+      {
+        tools: [append(task, 'a'), append(task, BLOCKED), { tool: 'list_files', input: { path: REMARKED } }],
+      },
+      { say: 'So be it. ', tools: [append(task, BLOCKED), append(task, 'b')] },
+      { say: 'Done.' },
+    ],
+    lines: ['a', 'b'],
+    blocked: 2,
   }),
   failing_agent: (task) => ({
     moves: [
@@ -254,7 +280,8 @@ export function crashBench(folder: string, model: ModelServer) {
     engine: Engine,
     turn: { task: string; plan: Plan; received: Received[]; asked_before: number } & Omit<Scenario, 'moves'>,
   ): Promise<void> {
-    const { task, plan, lines, output, notes = [], condensed = false, received, asked_before } = turn;
+    const { task, plan, lines, output, received, asked_before } = turn;
+    const { notes = [], blocked = 0, condensed = false } = turn;
     expect(received.at(-1)?.data, 'the turn completes').toMatchObject({ phase: 'completed' });
     const ids = received.map((event) => event.id);
     expect(ids, 'ids grow').toEqual([...new Set(ids)].sort((a, b) => a - b));
@@ -275,6 +302,11 @@ export function crashBench(folder: string, model: ModelServer) {
       noted.map(({ data: { key, value } }) => `${key}: ${value ?? null}`),
       'each note is told once',
     ).toEqual(notes);
+    const results = received.filter((event) => event.type === 'tool_result');
+    expect(
+      results.filter(({ data }) => data.error === 'blocked_by_hook'),
+      'what a hook blocks is not run',
+    ).toHaveLength(blocked);
     const condensings = received.filter((event) => event.type === 'compaction_event').length;
     expect(condensings > 0, 'it outgrew the window').toBe(condensed);
 
@@ -333,7 +365,7 @@ function expectContinuous(asked: ReceivedRequest[]): void {
   }
 }
 
-/** The stock catalog with a small window for every model. */
+/** The stock catalog with a small window for every model, and hooks. */
 function smallCatalog(folder: string): string {
   const catalog = join(folder, 'catalog');
   cpSync(fileURLToPath(new URL('../../../catalog', import.meta.url)), catalog, { recursive: true });
@@ -341,6 +373,7 @@ function smallCatalog(folder: string): string {
   const table = JSON.parse(readFileSync(file, 'utf8'));
   for (const row of table.models) row.context_window = WINDOW;
   writeFileSync(file, JSON.stringify(table));
+  writeFileSync(join(catalog, 'hooks.json'), JSON.stringify(HOOKS));
   return catalog;
 }
 
