@@ -72,3 +72,27 @@ it('is planned once: after a kill the plan stays, and one that was cut is asked 
   expect(askedSince(from)).toEqual(['planner', 'claude-sonnet-4-5', 'claude-sonnet-4-5']);
   expect(second?.body.messages).toEqual(first?.body.messages);
 });
+
+it('is planned once more when a kill has cut its planning, and goes without a plan after a second one', async () => {
+  const body = { task_id: 'cut', message: 'Go.' };
+  const cutWhilePlanned = async (from: number, ask: () => Promise<unknown>) => {
+    model.script({ steps: [{ text: '1. G' }, { until: new Promise(() => {}) }] });
+    const asking = ask().catch(() => undefined);
+    await expect.poll(() => askedSince(from)).toEqual(['planner']);
+    await engine.stop('SIGKILL');
+    await asking;
+  };
+  await cutWhilePlanned(model.requests.length, () => all(execute(engine, body)));
+  // The next start takes the turn up by itself.
+  await cutWhilePlanned(model.requests.length, async () => {
+    engine = await startEngine(folder, settings);
+  });
+  const from = model.requests.length;
+  model.script(say('There.'));
+  engine = await startEngine(folder, settings);
+  const received = await all(execute(engine, body));
+  expect(received.at(-1)?.data).toMatchObject({ phase: 'completed' });
+  expect(textOf(received)).toBe('There.');
+  expect(plans(received)).toEqual([]);
+  expect(askedSince(from)).toEqual(['claude-sonnet-4-5']);
+});

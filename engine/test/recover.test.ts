@@ -1,39 +1,14 @@
-import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
-import { type Brain, openBrain } from '../src/brain/brain.ts';
-import { parseConfig } from '../src/config.ts';
+import { describe, expect, it } from 'vitest';
+import type { Brain } from '../src/brain/brain.ts';
 import { EngineError } from '../src/errors.ts';
 import { randomId } from '../src/ids.ts';
 import type { Answer } from '../src/turn/record.ts';
 import { openTurn, turnRecord } from '../src/turn/record.ts';
 import { safeText } from '../src/turn/text.ts';
-import { environment, temporaryFolder } from './support/engine.ts';
+import { brainOf, closeBrain } from './support/brain.ts';
+import { temporaryFolder } from './support/engine.ts';
 import { stored } from './support/stored.ts';
-
-const open: Brain[] = [];
-afterEach(() => {
-  for (const brain of open.splice(0)) brain.close();
-});
-
-/** A brain on its own, as the Engine opens it. */
-async function brainIn(folder: string, now = Date.now): Promise<Brain> {
-  const config = parseConfig(environment(folder), folder);
-  const brain = await openBrain({
-    path: join(folder, 'brain.sqlite'),
-    migrations_dir: config.migrations_dir,
-    epoch: undefined,
-    key_hash: config.key.hash,
-    key_overlap: { min_s: 0, max_s: 300 },
-    replay_ttl_ms: 60_000,
-    now,
-    onError: (error) => {
-      throw error;
-    },
-  });
-  open.push(brain);
-  return brain;
-}
 
 const parts = (brain: Brain) => ({ brain, now: Date.now, newId: randomId, hitl_ttl_ms: 60_000 });
 const opening = (task_id: string, turn_id: string) => ({
@@ -61,7 +36,7 @@ const answer: Answer = {
 describe('a turn that fails in the middle', () => {
   it('answers each call it left open, in the message right after, with what is known of it', async () => {
     const folder = temporaryFolder();
-    const before = await brainIn(folder);
+    const before = await brainOf({ folder });
     const first = openTurn(parts(before), opening('cut', 'turn-1'));
     const own = turnRecord(parts(before), { task_id: 'cut', turn_id: 'turn-1' }).thread('');
     own.answer(own.beginCall(1), answer);
@@ -69,10 +44,9 @@ describe('a turn that fails in the middle', () => {
     if (asking === undefined) throw new Error('no answer was stored');
     own.settle(asking, { message_id: asking.message_id, ordinal: 1 }, 'done', { output: 'two' }, 5);
     openTurn(parts(before), opening('other', 'turn-2'));
-    before.close();
-    open.pop();
+    closeBrain(before);
 
-    const brain = await brainIn(folder);
+    const brain = await brainOf({ folder });
     const failure = new EngineError('TURN_TIMEOUT', 'over');
     turnRecord(parts(brain), { task_id: 'cut', turn_id: 'turn-1' }).fail(failure);
     expect(brain.turns.inFlight().map((turn) => turn.turn_id)).toEqual(['turn-2']);
@@ -103,7 +77,7 @@ describe('a turn that fails in the middle', () => {
 
 describe('the ledger', () => {
   it('gives the same action the same key until it has come to an end, whatever the order of its input', async () => {
-    const brain = await brainIn(temporaryFolder());
+    const brain = await brainOf();
     openTurn(parts(brain), opening('keys', 'turn-1'));
     const place = { turn_id: 'turn-1', thread_id: '' };
     const call = (input: Record<string, unknown>) => ({
@@ -131,7 +105,7 @@ describe('the event log', () => {
   it('prunes what has outlived its time, keeps what runs, and never gives an id twice', async () => {
     const folder = temporaryFolder();
     let time = 1_000_000;
-    const brain = await brainIn(folder, () => time);
+    const brain = await brainOf({ folder, now: () => time });
     const timed = { ...parts(brain), now: () => time };
     const complete = (turn_id: string) => {
       const own = turnRecord(timed, { task_id: turn_id, turn_id }).thread('');
@@ -152,10 +126,9 @@ describe('the event log', () => {
     time += 60_001;
     brain.events.prune();
     expect(ids()).toEqual([]);
-    brain.close();
-    open.pop();
+    closeBrain(brain);
 
-    const again = await brainIn(folder, () => time);
+    const again = await brainOf({ folder, now: () => time });
     expect(again.events.lastId()).toBe(8);
     expect(openTurn({ ...parts(again), now: () => time }, opening('next', 'next'))).toBe(9);
   });

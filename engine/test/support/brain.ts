@@ -4,10 +4,16 @@ import { type Brain, openBrain } from '../../src/brain/brain.ts';
 import { parseConfig } from '../../src/config.ts';
 import { environment, temporaryFolder } from './engine.ts';
 
-const open: Brain[] = [];
+const open = new Set<Brain>();
 afterEach(() => {
-  for (const brain of open.splice(0)) brain.close();
+  for (const brain of open) closeBrain(brain);
 });
+
+/** Closes one before its test is over, so that another can open its file. */
+export function closeBrain(brain: Brain): void {
+  open.delete(brain);
+  brain.close();
+}
 
 /** A brain on its own, as the Engine opens it; closed after the test. */
 export async function brainOf({ now = Date.now, folder = temporaryFolder() } = {}): Promise<Brain> {
@@ -24,6 +30,6 @@ export async function brainOf({ now = Date.now, folder = temporaryFolder() } = {
       throw error;
     },
   });
-  open.push(brain);
+  open.add(brain);
   return brain;
 }
