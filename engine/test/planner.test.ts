@@ -78,7 +78,7 @@ it('is planned once more when a kill has cut its planning, and goes without a pl
   const cutWhilePlanned = async (from: number, ask: () => Promise<unknown>) => {
     model.script({ steps: [{ text: '1. G' }, { until: new Promise(() => {}) }] });
     const asking = ask().catch(() => undefined);
-    await expect.poll(() => askedSince(from)).toEqual(['planner']);
+    await expect.poll(() => askedSince(from), { timeout: 10_000 }).toEqual(['planner']);
     await engine.stop('SIGKILL');
     await asking;
   };
