@@ -118,6 +118,16 @@ describe('an answer that does not fit', () => {
     expect((await turn(engine, 'hopeless', 'In words?')).at(-1)?.data).toMatchObject({ phase: 'completed' });
   });
 
+  it('is not asked for again by a retry without the schema', async () => {
+    model.script(say('{"city":"Oslo","degrees":4}'));
+    const [first] = await ask('freed');
+    model.script(say('Four degrees in Oslo.'));
+    const retry = { task_id: 'freed', message: '-', retry_message_id: first?.data.message_id };
+    const received = await all(execute(engine, retry));
+    expect(textOf(received)).toBe('Four degrees in Oslo.');
+    expect(JSON.stringify(model.requests.at(-1)?.body.messages)).toContain('no longer has to fit');
+  });
+
   it('has as many repairs after a kill as it would have had', async () => {
     const home = temporaryFolder();
     let mortal: Engine = await startEngine(home, model.settings);

@@ -7,7 +7,7 @@ import { EngineError } from '../errors.ts';
 import type { Herald } from '../herald/contract.ts';
 import { errorFields, type Log } from '../observe/log.ts';
 import { createSlots, type ToolRunner } from '../tools/runner.ts';
-import type { IngestedDocument } from '../types.ts';
+import type { IngestedDocument, TextBlock } from '../types.ts';
 import type { CacheMonitor } from './cache_monitor.ts';
 import type { Contexts } from './context.ts';
 import { type Deadline, startDeadline } from './deadline.ts';
@@ -16,11 +16,12 @@ import { type Guards, timedOut } from './guards.ts';
 import type { Hooks } from './hooks.ts';
 import { runTurn } from './loop.ts';
 import type { BlockCounter } from './model_call.ts';
+import { isNote } from './note.ts';
 import { openTurn, type RecordParts, resolveRequest, type TurnRecord, turnRecord } from './record.ts';
 import { prepareToResume } from './recover.ts';
 import type { ExecuteRequest, TakenRequest } from './request.ts';
-import { rewindOf } from './rewind.ts';
-import { schemaNote } from './structured_output.ts';
+import { type Rewind, rewindOf } from './rewind.ts';
+import { NO_SCHEMA_NOTE, schemaNote } from './structured_output.ts';
 
 /**
  * Who may run: one turn per task at a time (E7), any number of tasks beside each other. A turn belongs to
@@ -180,7 +181,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       agent: name,
       message: request.message,
       media: request.media,
-      note: request.output_schema === null ? undefined : schemaNote(request.output_schema),
+      note: noteOn(request, rewind),
       rewind,
       request: identity(request),
       metadata: JSON.stringify(request.metadata),
@@ -190,6 +191,14 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
     const slot = newSlot({ ...opening, first_event_id }, undefined);
     run(slot);
     return slot;
+  }
+
+  function noteOn({ output_schema }: TakenRequest, rewind: Rewind | undefined): TextBlock | undefined {
+    if (output_schema !== null) return schemaNote(output_schema);
+    const again = rewind?.message_id ?? null;
+    const had_schema =
+      again !== null && brain.messages.content(again).some((block) => isNote(block, 'output_schema'));
+    return had_schema ? NO_SCHEMA_NOTE : undefined;
   }
 
   function newSlot(

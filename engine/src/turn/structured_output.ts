@@ -130,6 +130,12 @@ export const schemaNote = (schema: Schema): TextBlock =>
     `Your final answer to this message has to be one JSON value that fits the JSON Schema below, and nothing else: no words around it, no code fence. You may use tools before.\n${JSON.stringify(schema)}`,
   );
 
+/** Behind a message that asked for a schema and is answered again without one: what was sent stays (E14). */
+export const NO_SCHEMA_NOTE: TextBlock = note(
+  'output_schema',
+  'This time your answer no longer has to fit the JSON Schema above: answer in words.',
+);
+
 export const repairNote = (errors: FieldIssue[]): TextBlock =>
   note(
     'repair',
