@@ -4,10 +4,12 @@ import { crashBench, type Point, SCENARIOS } from './crash/turns.ts';
 import { temporaryFolder } from './support/engine.ts';
 
 /**
- * `npm test` runs a few points; `npm run crash-turns` runs 200, or `CRASH_POINTS` of them from `CRASH_SEED` on.
+ * `npm test` runs a few points; `npm run crash-turns` runs 200, or `CRASH_POINTS` of them from `CRASH_SEED` on, with
+ * `CRASH_SCENARIO` all of one scenario.
  */
 const POINTS = Number(process.env.CRASH_POINTS ?? 10);
 const SEED = Number(process.env.CRASH_SEED ?? 1);
+const SCENARIO = process.env.CRASH_SCENARIO;
 /** More commits than the longest of the turns makes; a point beyond the end of its turn does not land. */
 const MOST_COMMITS = 40;
 const PER_POINT_MS = 15_000;
@@ -20,7 +22,7 @@ it(
     const bench = crashBench(temporaryFolder(), model);
     onTestFinished(() => bench.stop());
     const random = mulberry32(SEED);
-    const scenarios = Object.keys(SCENARIOS);
+    const scenarios = Object.keys(SCENARIOS).filter((name) => name === (SCENARIO ?? name));
     let landed = 0;
     for (let tries = 1; landed < POINTS; tries++) {
       const point: Point = {
