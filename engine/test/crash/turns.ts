@@ -307,6 +307,10 @@ export function crashBench(folder: string, model: ModelServer) {
       results.filter(({ data }) => data.error === 'blocked_by_hook'),
       'what a hook blocks is not run',
     ).toHaveLength(blocked);
+    expect(
+      results.filter(({ data }) => data.error === 'execution_failed'),
+      'no call breaks for being run again',
+    ).toEqual([]);
     const condensings = received.filter((event) => event.type === 'compaction_event').length;
     expect(condensings > 0, 'it outgrew the window').toBe(condensed);
 
