@@ -25,9 +25,10 @@ it(
     const scenarios = Object.keys(SCENARIOS).filter((name) => name === (SCENARIO ?? name));
     let landed = 0;
     for (let tries = 1; landed < POINTS; tries++) {
+      const scenario = scenarios[tries % scenarios.length] ?? 'text';
       const point: Point = {
-        scenario: scenarios[tries % scenarios.length] ?? 'text',
-        count: 1 + Math.floor(random() * (tries % scenarios.length === 0 ? 4 : MOST_COMMITS)),
+        scenario,
+        count: 1 + Math.floor(random() * (scenario === 'text' ? 4 : MOST_COMMITS)),
         when: random() < 0.5 ? 'before' : 'after',
       };
       try {
