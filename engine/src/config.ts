@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { StartError } from './errors.ts';
 import { type HostList, parseHosts } from './net/hosts.ts';
 import { LOG_LEVELS, type LogLevel } from './observe/log.ts';
+import type { SearchSettings } from './tools/web_search.ts';
 import type { ProviderName } from './types.ts';
 
 /**
@@ -34,6 +35,13 @@ const flag = (preset: boolean) =>
     .pipe(z.enum(['true', 'false'], 'must be true or false'))
     .prefault(String(preset))
     .transform((word) => word === 'true');
+
+/** Without the slash that people put at its end. */
+const baseUrl = (preset: string) =>
+  z
+    .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+    .prefault(preset)
+    .transform((url) => url.replace(/\/+$/, ''));
 
 const DAY_S = 86_400;
 
@@ -102,6 +110,14 @@ export const Variables = z.object({
   CONTENT_INGESTION_ENABLED: flag(false).describe(
     'Flag: the text of large documents is kept outside of the conversation and read with the tool ingestion_read.',
   ),
+
+  BRAVE_API_KEY: z.string().optional().describe('Key of Brave Search, for web_search.'),
+  TAVILY_API_KEY: z
+    .string()
+    .optional()
+    .describe('Key of Tavily, for web_search where Brave fails or has no key.'),
+  BRAVE_BASE_URL: baseUrl('https://api.search.brave.com').describe('Brave Search, or what stands before it.'),
+  TAVILY_BASE_URL: baseUrl('https://api.tavily.com').describe('Tavily, or what stands before it.'),
 
   SQLITE_DB_PATH: z
     .string()
@@ -207,6 +223,7 @@ export type Config = {
     max_tokens: number;
   };
   media: { validate: boolean; resize: boolean; recover: boolean; ingest: boolean };
+  search: SearchSettings;
   brain_path: string;
   catalog_dir: string;
   migrations_dir: string;
@@ -311,6 +328,10 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
       recover: values.MEDIA_ERROR_RECOVERY_ENABLED,
       ingest: values.CONTENT_INGESTION_ENABLED,
     },
+    search: {
+      brave: searcher(values.BRAVE_API_KEY, values.BRAVE_BASE_URL),
+      tavily: searcher(values.TAVILY_API_KEY, values.TAVILY_BASE_URL),
+    },
     brain_path,
     catalog_dir: resolve(cwd, values.CATALOG_DIR ?? fileURLToPath(new URL('../../catalog', import.meta.url))),
     migrations_dir: resolve(
@@ -344,6 +365,9 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     warnings,
   };
 }
+
+const searcher = (api_key: string | undefined, base_url: string) =>
+  api_key === undefined ? undefined : { api_key, base_url };
 
 function keyProblems(given: Record<string, string | undefined>): string[] {
   if (given.ENGINE_KEY_HASH !== undefined || given.ENGINE_API_KEY !== undefined) return [];

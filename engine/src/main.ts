@@ -71,11 +71,21 @@ async function start(): Promise<void> {
     brainLog.info('Migrated the brain', { extra: { migrations: brain.migrated } });
 
   const { openRoots } = await import('./sandbox/roots.ts');
+  const { createGuard } = await import('./net/guard.ts');
+  const { createPageReader } = await import('./media/page.ts');
+  const { createPdfReader } = await import('./media/pdf.ts');
   const { platformTools } = await import('./tools/platform.ts');
   const { createToolRunner } = await import('./tools/runner.ts');
+  const pdf = createPdfReader();
   const platform = platformTools(
     openRoots(config.roots, config.brain_path),
     config.media.ingest ? brain.ingestion : undefined,
+    {
+      guard: createGuard(config.allowed_private_hosts),
+      pages: createPageReader(),
+      pdf,
+      search: config.search,
+    },
   );
   const tools = createToolRunner(platform, { log: log.named('tools') });
 
@@ -159,8 +169,7 @@ async function start(): Promise<void> {
   });
 
   const { createMediaIntake } = await import('./media/intake.ts');
-  const { createPdfReader } = await import('./media/pdf.ts');
-  const media = createMediaIntake({ ...config.media, pdf: createPdfReader() });
+  const media = createMediaIntake({ ...config.media, pdf });
 
   const { createApp } = await import('./http/app.ts');
   const app = createApp({

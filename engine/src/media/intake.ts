@@ -3,7 +3,7 @@ import type { ImageBlock, MediaBlock, TakenMedia } from '../types.ts';
 import type { MediaInput } from './blocks.ts';
 import { INGESTED_CHARACTERS, ingested, MAX_INGESTED_CHARACTERS } from './chunks.ts';
 import type { PdfReader } from './pdf.ts';
-import { UnreadablePdf } from './pdf.ts';
+import { Unreadable } from './worker.ts';
 
 /**
  * What becomes of media between the client and the conversation.
@@ -78,7 +78,7 @@ async function largeText(
     return { name: block.name ?? media_type, text: text.replaceAll('\0', ' ') };
   } catch (error) {
     // A PDF of pictures has no text to be kept; whether the model takes it as it is, is said where it always is.
-    if (error instanceof UnreadablePdf) return undefined;
+    if (error instanceof Unreadable) return undefined;
     throw error;
   }
 }
@@ -125,7 +125,7 @@ async function pdfText(data: Uint8Array, pdf: PdfReader, refuse: Refuse): Promis
   try {
     return await pdf.text(data);
   } catch (error) {
-    if (error instanceof UnreadablePdf) throw refuse(`the PDF ${error.message}`);
+    if (error instanceof Unreadable) throw refuse(`the PDF ${error.message}`);
     throw error;
   }
 }

@@ -3,7 +3,7 @@ import { extractText } from 'unpdf';
 
 /**
  * Reads one PDF and tells its text, page by page; empty when there is none. Why it is a thread of its own stands
- * in pdf.ts; that is also why what it tells is bounded here, before it reaches the Engine's memory.
+ * in worker.ts; that is also why what it tells is bounded here, before it reaches the Engine's memory.
  */
 const MAX_TOLD_CHARACTERS = 1_000_000;
 

@@ -9,15 +9,21 @@ import { ingestionReadTool } from './ingestion_read.ts';
 import { listFilesTool } from './list_files.ts';
 import { readFileTool } from './read_file.ts';
 import { runAgentTool } from './run_agent.ts';
+import { type WebFetchParts, webFetchTool } from './web_fetch.ts';
+import { type SearchSettings, webSearchTool } from './web_search.ts';
 import { workingMemoryWriteTool } from './working_memory_write.ts';
 import { writeFileTool } from './write_file.ts';
 import { createFileQueue } from './writing.ts';
 
 /**
  * The tools every Engine has; which of them an agent sees is its `tools` list. `ingestion`: where large documents are
- * kept, undefined where they are not.
+ * kept, undefined where they are not. `web`: the way out, and who is asked there.
  */
-export function platformTools(roots: Roots, ingestion: Ingestion | undefined): Tool[] {
+export function platformTools(
+  roots: Roots,
+  ingestion: Ingestion | undefined,
+  web: WebFetchParts & { search: SearchSettings },
+): Tool[] {
   const inTurn = createFileQueue();
   return [
     ...(ingestion === undefined ? [] : [ingestionReadTool(ingestion)]),
@@ -28,6 +34,8 @@ export function platformTools(roots: Roots, ingestion: Ingestion | undefined): T
     listFilesTool(roots),
     readFileTool(roots),
     runAgentTool(),
+    webFetchTool(web),
+    webSearchTool(web.search),
     workingMemoryWriteTool(),
     writeFileTool(roots, inTurn),
   ];

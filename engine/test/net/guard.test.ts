@@ -1,10 +1,8 @@
-import { once } from 'node:events';
-import { createServer, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import fc from 'fast-check';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { checkAddress, createGuard, type NoWay } from '../../src/net/guard.ts';
 import { type HostList, isAllowedHost, parseHosts } from '../../src/net/hosts.ts';
+import { site } from '../support/site.ts';
 
 const hosts = (text: string): HostList => {
   const list = parseHosts(text);
@@ -13,20 +11,6 @@ const hosts = (text: string): HostList => {
 };
 const NONE = hosts('');
 const { signal } = new AbortController();
-
-const servers: ReturnType<typeof createServer>[] = [];
-afterAll(() => {
-  for (const server of servers) server.close().closeAllConnections();
-});
-
-/** A web server on one address. @returns its port. */
-async function serve(answer: RequestListener, address = '127.0.0.1', port = 0): Promise<number> {
-  const server = createServer(answer);
-  servers.push(server);
-  server.listen(port, address);
-  await once(server, 'listening');
-  return (server.address() as AddressInfo).port;
-}
 
 const problem = (work: Promise<unknown>): Promise<NoWay> =>
   work.then(
@@ -197,8 +181,8 @@ describe('names', () => {
 
   it('are looked up once for a connection: what was checked is what is connected to', async () => {
     // Asked again, the name leads elsewhere.
-    const port = await serve((_, response) => response.end('checked'));
-    await serve((_, response) => response.end('rebound'), '127.0.0.2', port);
+    const { port } = await site((_, response) => response.end('checked'));
+    await site((_, response) => response.end('rebound'), '127.0.0.2', port);
     const answers = [['127.0.0.1'], ['127.0.0.2']];
     let asked = 0;
     const guard = createGuard(hosts('127.0.0.1'), async () => answers[asked++] ?? []);
@@ -208,7 +192,7 @@ describe('names', () => {
   });
 
   it('that lead elsewhere at the next connection are refused then', async () => {
-    const port = await serve((_, response) =>
+    const { port } = await site((_, response) =>
       response.writeHead(302, { Location: '/again', Connection: 'close' }).end(),
     );
     const answers = [['127.0.0.1'], ['127.0.0.2']];
@@ -248,8 +232,8 @@ describe('fetching', () => {
 
   it('a refused host is never connected to', async () => {
     let connected = 0;
-    const port = await serve((_, response) => response.end());
-    servers.at(-1)?.on('connection', () => connected++);
+    const { port, server } = await site((_, response) => response.end());
+    server.on('connection', () => connected++);
     const guard = createGuard(NONE, async () => ['127.0.0.1']);
     for (const host of ['127.0.0.1', 'name.example', '[::ffff:127.0.0.1]']) {
       expect((await problem(guard.fetch(`http://${host}:${port}/`, { signal }))).reason).toBe('refused');
@@ -261,7 +245,7 @@ describe('fetching', () => {
   });
 
   it('follows redirects within the host, and checks each', async () => {
-    const port = await serve((request, response) => {
+    const { port } = await site((request, response) => {
       if (request.url === '/a') response.writeHead(301, { Location: '/b' }).end('moved');
       else if (request.url === '/b')
         response.writeHead(307, { Location: `//www.site.example:${port}/c` }).end();
@@ -279,7 +263,7 @@ describe('fetching', () => {
   });
 
   it('a redirect to another host is told, not followed', async () => {
-    const port = await serve((request, response) =>
+    const { port } = await site((request, response) =>
       response.writeHead(302, { Location: String(request.headers['x-to']) }).end(),
     );
     const guard = createGuard(hosts('127.0.0.1'), async () => ['127.0.0.1']);
@@ -294,12 +278,12 @@ describe('fetching', () => {
 
   it('says that nobody is there, and ends with its signal', async () => {
     const guard = createGuard(hosts('127.0.0.1'), async () => ['127.0.0.1']);
-    const port = await serve(() => {});
+    const { port, server } = await site(() => {});
     const cancelled = new AbortController();
     const waiting = guard.fetch(`http://site.example:${port}/`, { signal: cancelled.signal });
-    servers.at(-1)?.once('request', () => cancelled.abort(new Error('over')));
+    server.once('request', () => cancelled.abort(new Error('over')));
     await expect(waiting).rejects.toThrow('over');
-    servers.at(-1)?.close().closeAllConnections();
+    server.close().closeAllConnections();
     const { reason, message } = await problem(guard.fetch(`http://site.example:${port}/`, { signal }));
     expect([reason, message]).toEqual(['unreachable', `site.example:${port} gave no answer (ECONNREFUSED).`]);
   });
