@@ -67,6 +67,7 @@ describe('an engine that ends', () => {
   it('is noticed at once also when it is nobody’s child', async () => {
     const env = await quick({ ORCH_HEALTH_CHECK_INTERVAL_S: '3600', ORCH_RECONCILE_INTERVAL_S: '3600' });
     const { o: first, process: before } = await withEngine(Promise.resolve(env));
+    await until('it was probed after its boot', async () => (await row(first)).probes > 0);
     await first.orchestrator.close();
     const second = await startTestOrchestrator(env);
     await until('it is taken over', async () => (await audit(second, 'adopt')).length === 1);
