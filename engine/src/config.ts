@@ -177,6 +177,12 @@ export const Variables = z.object({
     .string()
     .optional()
     .describe('Comma-separated absolute paths tools may see. Default: workspace/ beside the brain.'),
+  SANDBOX_MODE: z
+    .enum(['auto', 'none'])
+    .prefault('auto')
+    .describe(
+      'none: commands run without a sandbox, outside production only. auto: where there is none, `bash` refuses (E21).',
+    ),
   ALLOWED_PRIVATE_HOSTS: z
     .string()
     .prefault('')
@@ -239,7 +245,8 @@ export type Config = {
   turn_max_cost_usd: number | undefined;
   continue_cut_answers: boolean;
   hooks: { load: boolean; pre_tool: boolean; post_tool: boolean; stop: boolean };
-  /** Where programs are found, for hooks. */
+  sandbox_mode: 'auto' | 'none';
+  /** Where the Engine finds programs. */
   path: string;
   cache_monitor: boolean;
   /** Whether conversations are condensed. */
@@ -295,6 +302,11 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
   if (roots?.some((path) => !isAbsolute(path))) {
     problems.push('ALLOWED_ROOTS: must be absolute paths, separated by commas');
   }
+  if (parsed.success && parsed.data.SANDBOX_MODE === 'none' && parsed.data.NODE_ENV === 'production') {
+    problems.push(
+      'SANDBOX_MODE: none is for development only; in production commands run in a sandbox or not at all',
+    );
+  }
   const model = parsed.success ? chooseModel(parsed.data) : undefined;
   if (model !== undefined && 'problem' in model) problems.push(model.problem);
 
@@ -304,6 +316,9 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
   const values = parsed.data;
   const brain_path = resolve(cwd, values.SQLITE_DB_PATH);
   const warnings = [...model.warnings];
+  if (values.SANDBOX_MODE === 'none') {
+    warnings.push('SANDBOX_MODE=none: commands of the model run on this machine without any walls.');
+  }
   if (values.ENGINE_KEY_HASH !== undefined && values.ENGINE_API_KEY !== undefined) {
     warnings.push(
       'ENGINE_KEY_HASH and ENGINE_API_KEY are both set: ENGINE_KEY_HASH counts. Unset the other.',
@@ -352,6 +367,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
       post_tool: values.POST_TOOL_HOOKS_ENABLED,
       stop: values.STOP_HOOKS_ENABLED,
     },
+    sandbox_mode: values.SANDBOX_MODE,
     path: given.PATH ?? '/usr/local/bin:/usr/bin:/bin',
     cache_monitor: values.CACHE_HIT_MONITOR_ENABLED,
     compact: values.REACTIVE_COMPACT_ENABLED,

@@ -71,22 +71,32 @@ async function start(): Promise<void> {
     brainLog.info('Migrated the brain', { extra: { migrations: brain.migrated } });
 
   const { openRoots } = await import('./sandbox/roots.ts');
+  const { LIMITS } = await import('./sandbox/limits.ts');
+  const { createSandbox } = await import('./sandbox/sandbox.ts');
   const { createGuard } = await import('./net/guard.ts');
   const { createPageReader } = await import('./media/page.ts');
   const { createPdfReader } = await import('./media/pdf.ts');
   const { platformTools } = await import('./tools/platform.ts');
   const { createToolRunner } = await import('./tools/runner.ts');
   const pdf = createPdfReader();
-  const platform = platformTools(
-    openRoots(config.roots, config.brain_path),
-    config.media.ingest ? brain.ingestion : undefined,
-    {
-      guard: createGuard(config.allowed_private_hosts),
-      pages: createPageReader(),
-      pdf,
-      search: config.search,
-    },
-  );
+  const roots = openRoots(config.roots, config.brain_path);
+  const sandbox = createSandbox({
+    mode: config.sandbox_mode,
+    roots,
+    catalog_dir: config.catalog_dir,
+    path: config.path,
+    node: process.execPath,
+    limits: LIMITS,
+    engine_port: server.port,
+    log: log.named('sandbox'),
+    now,
+  });
+  const platform = platformTools(roots, sandbox, config.media.ingest ? brain.ingestion : undefined, {
+    guard: createGuard(config.allowed_private_hosts),
+    pages: createPageReader(),
+    pdf,
+    search: config.search,
+  });
   const tools = createToolRunner(platform, { log: log.named('tools') });
 
   const { loadCatalog } = await import('./catalog/catalog.ts');
@@ -103,7 +113,6 @@ async function start(): Promise<void> {
   const { createCacheMonitor } = await import('./turn/cache_monitor.ts');
   const { createContexts } = await import('./turn/context.ts');
   const { createHooks } = await import('./turn/hooks.ts');
-  const { runCommand } = await import('./sandbox/command.ts');
   const { createGuards } = await import('./turn/guards.ts');
   const { createPlanner } = await import('./turn/planner.ts');
   const { soulOnly } = await import('./turn/recall.ts');
@@ -146,9 +155,8 @@ async function start(): Promise<void> {
   const hooks = createHooks({
     settings: catalog.hooks,
     enabled: config.hooks,
-    run: runCommand,
+    run: (command, signal) => sandbox.run(command, { kind: 'hook' }, signal),
     cwd: config.catalog_dir,
-    path: config.path,
     log: log.named('engine_core.hooks'),
   });
   const coordinator = createCoordinator({
@@ -161,6 +169,7 @@ async function start(): Promise<void> {
     cache_monitor: config.cache_monitor && herald.provider !== 'demo' ? createCacheMonitor() : undefined,
     tools,
     hooks,
+    endTurn: sandbox.endTurn,
     now,
     newId,
     hitl_ttl_ms: config.hitl_ttl_s * 1000,
@@ -176,6 +185,7 @@ async function start(): Promise<void> {
     brain,
     herald,
     coordinator,
+    sandbox,
     takeMedia: (blocks, name, field) => {
       const agent = catalog.agents.get(name ?? config.default_agent);
       return media.prepare(blocks, herald.info(agent?.model ?? herald.model), field);
@@ -201,6 +211,7 @@ async function start(): Promise<void> {
   });
   // Now, not at the end: a process that is killed keeps nothing for the next start.
   flushCompileCache();
+  await sandbox.check();
 }
 
 /** SIGTERM and SIGINT: drain, then leave with 0. A second signal leaves at once. */

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { loadHooks } from '../src/catalog/hooks.ts';
 import { catalogOf } from './support/catalog.ts';
 import { type Engine, refusedStart, startEngine, temporaryFolder } from './support/engine.ts';
+import { processesWith, runnable } from './support/sandbox.ts';
 import { scriptedModel } from './support/scripted.ts';
 import { all, events, execute, type Received, textOf, turn, until } from './support/stream.ts';
 
@@ -13,23 +14,24 @@ const use = (...tools: string[]) => ({
   steps: tools.map((tool) => ({ tool, input: tool === 'ask_user' ? { question: 'Which?' } : {} })),
 });
 
-/** A catalog with these hooks; they run in its folder. */
-function catalogWith(hooks: unknown): { CATALOG_DIR: string } {
+/** A catalog with these hooks; they run in its folder, which they cannot write: `WORK` stands for the workspace. */
+function catalogWith(hooks: unknown, workspace = ''): { CATALOG_DIR: string } {
   const catalog = catalogOf({ assistant: ['ask_user', 'list_files', 'run_agent'] });
-  writeFileSync(join(catalog.CATALOG_DIR, 'hooks.json'), JSON.stringify(hooks));
+  const text = JSON.stringify(hooks).replaceAll('WORK', workspace);
+  writeFileSync(join(catalog.CATALOG_DIR, 'hooks.json'), text);
   return catalog;
 }
 
 const sh = (script: string, more = {}) => ({ command: ['sh', '-c', script], ...more });
 /** Writes down what it is told, a line each time, and then does what `script` says. */
-const note = (script = 'exit 0') => sh(`printf '%s\\n' "$(cat)" >> seen; ${script}`);
+const note = (script = 'exit 0') => sh(`printf '%s\\n' "$(cat)" >> WORK/seen; ${script}`);
 
 async function engineWith(hooks: unknown, flags: Record<string, string> = {}) {
-  const catalog = catalogWith(hooks);
   const home = temporaryFolder();
-  const settings = { ...model.settings, ...catalog, ...flags };
+  const workspace = join(home, 'workspace');
+  const settings = { ...model.settings, ...catalogWith(hooks, workspace), ...runnable, ...flags };
   const engine = await startEngine(home, settings);
-  const fileOf = (name: string) => join(catalog.CATALOG_DIR, name);
+  const fileOf = (name: string) => join(workspace, name);
   return {
     engine,
     restart: () => startEngine(home, settings),
@@ -52,15 +54,6 @@ const asked = () => JSON.stringify(model.requests.at(-1)?.body);
 const poll = async (what: () => boolean) => {
   await expect.poll(what, { timeout: 10_000, interval: 20 }).toBe(true);
 };
-
-function isGone(pid: string): boolean {
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch {
-    return true;
-  }
-}
 
 describe('before a tool', () => {
   it('a hook that blocks it is asked first: the call does not run, nobody is asked, the model hears why', async () => {
@@ -162,21 +155,22 @@ describe('when the model has stopped', () => {
 
   it('a kill does not lose the answer that a hook looks at', async () => {
     const { engine, restart, fileOf } = await engineWith({
-      stop: [sh('test -e go && exit 0; echo $$ > pid; exec sleep 60', { timeout_s: 100 })],
+      stop: [sh('test -e WORK/go && exit 0; exec sleep 60.117', { timeout_s: 100 })],
     });
     const before = model.requests.length;
     model.script(say('Done.'));
     const body = { task_id: 'killed', message: 'Do it.' };
     const stream = events(await execute(engine, body));
     await until(stream, ({ type }) => type === 'usage');
-    await poll(() => existsSync(fileOf('pid')));
+    await poll(() => processesWith('60.117').length > 0);
     await engine.stop('SIGKILL');
     writeFileSync(fileOf('go'), '');
     const again: Engine = await restart();
     expect(end(await all(execute(again, body)))).toMatchObject({ phase: 'completed' });
     expect(model.requests.length - before).toBe(1);
     await again.stop();
-    process.kill(Number(readFileSync(fileOf('pid'), 'utf8')), 'SIGKILL');
+    // Only a sandbox ends with its Engine.
+    for (const pid of processesWith('60.117')) process.kill(pid, 'SIGKILL');
   });
 });
 
@@ -185,10 +179,10 @@ describe('a hook', () => {
     const pre_tool = [
       sh('echo "Oops." >&2; exit 1'),
       { command: ['./no-such-hook'] },
-      sh('sleep 60 & echo $! > pid; wait', { timeout_s: 2 }),
+      sh('sleep 60.118 & wait', { timeout_s: 2 }),
       sh('kill -9 $$'),
     ];
-    const { engine, fileOf } = await engineWith({
+    const { engine } = await engineWith({
       pre_tool,
       post_tool: [sh('exit 1')],
       stop: [sh('exit 3')],
@@ -200,39 +194,38 @@ describe('a hook', () => {
     const lines = engine.logs.filter(({ message }) => message === 'A hook failed and is ignored');
     expect(lines.map(({ extra }) => extra)).toMatchObject([
       { event: 'pre_tool', exit_code: 1, stderr: 'Oops.' },
-      { event: 'pre_tool', exit_code: null, problem: expect.stringContaining('ENOENT') },
+      { event: 'pre_tool', exit_code: null, problem: expect.stringMatching(/ENOENT|No such file/) },
       { event: 'pre_tool', exit_code: null, problem: 'no end after 2 s' },
       { event: 'pre_tool', exit_code: null, problem: 'ended by SIGKILL' },
       { event: 'post_tool', exit_code: 1 },
       { event: 'stop', exit_code: 3 },
     ]);
-    await poll(() => isGone(readFileSync(fileOf('pid'), 'utf8')));
+    await poll(() => processesWith('60.118').length === 0);
     await engine.stop();
   });
 
   it('gets nothing of the Engine’s environment, may leave its input unread, and is heard to a limit', async () => {
-    const flood = 'env > env; head -c 3000000 /dev/zero | tr "\\0" x >&2; exit 2';
+    const EXPECTED = ['PATH', 'HOME', 'USER', 'LANG', 'TERM', 'PWD', 'OLDPWD', 'SHLVL', '_'];
+    const flood = 'env > WORK/env; head -c 3000000 /dev/zero | tr "\\0" x >&2; exit 2';
     const { engine, fileOf } = await engineWith({ pre_tool: [sh(flood)] });
     model.script(use('list_files'), say('Done.'));
     const [result] = resultsOf(await turn(engine, 'scrubbed', 'Look.'));
     expect(String(result?.output).length).toBeLessThanOrEqual(8_000);
     const names = readFileSync(fileOf('env'), 'utf8').match(/^\w+/gm);
     expect(names).toContain('PATH');
-    expect(names?.filter((name) => !['PATH', 'PWD', 'OLDPWD', 'SHLVL', '_'].includes(name))).toEqual([]);
+    expect(names?.filter((name) => !EXPECTED.includes(name))).toEqual([]);
     await engine.stop();
   });
 
   it('ends with the turn that is cancelled', async () => {
-    const { engine, fileOf } = await engineWith({
-      stop: [sh('sleep 60 & echo $! > pid; wait', { timeout_s: 100 })],
-    });
+    const { engine } = await engineWith({ stop: [sh('sleep 60.119 & wait', { timeout_s: 100 })] });
     model.script(say('Done.'));
     const stream = events(await execute(engine, { task_id: 'cancelled', message: 'Do it.' }));
     await until(stream, ({ type }) => type === 'usage');
-    await poll(() => existsSync(fileOf('pid')) && readFileSync(fileOf('pid'), 'utf8').endsWith('\n'));
+    await poll(() => processesWith('60.119').length > 0);
     await engine.fetch('/tasks/cancelled/cancel', { method: 'POST' });
     await until(stream, ({ data }) => data.error === 'TURN_CANCELLED');
-    await poll(() => isGone(readFileSync(fileOf('pid'), 'utf8')));
+    await poll(() => processesWith('60.119').length === 0);
     await engine.stop();
   });
 

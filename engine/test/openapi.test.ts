@@ -43,6 +43,7 @@ describe('/openapi.json', () => {
       'GET /tasks',
       'GET /tasks/{task_id}',
       'POST /admin/rotate-key',
+      'POST /admin/sandbox-check',
       'POST /execute',
       'POST /hitl/respond',
       'POST /tasks/{task_id}/cancel',

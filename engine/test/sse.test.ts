@@ -31,6 +31,7 @@ let pieces: AsyncGenerator<string>;
 let ahead = 0;
 const now = () => Date.now() + ahead;
 const REPLAY_TTL_MS = 1_000_000;
+const NO_SANDBOX = { mode: 'none' as const, layers: {}, checked_at: null };
 const engine = {
   fetch: (path: string, init?: RequestInit) =>
     fetch(server.url + path, { ...init, headers: { 'X-Engine-Key': KEY, ...init?.headers } }),
@@ -94,6 +95,7 @@ beforeAll(async () => {
       watches_stop: false,
       atStop: async () => undefined,
     },
+    endTurn() {},
     hitl_ttl_ms: 1_000_000,
     now,
     newId: randomId,
@@ -104,6 +106,7 @@ beforeAll(async () => {
     brain,
     herald,
     coordinator,
+    sandbox: { state: () => NO_SANDBOX, check: async () => NO_SANDBOX, forgetTask() {} },
     takeMedia: async () => ({ blocks: [], documents: [] }),
     log,
     now,

@@ -6,6 +6,7 @@ import type { Herald } from '../herald/contract.ts';
 import type { NewId } from '../ids.ts';
 import type { TakeMedia } from '../media/blocks.ts';
 import type { Log } from '../observe/log.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { Coordinator } from '../turn/coordinator.ts';
 import { activityRoute, type Presence } from './activity.ts';
 import { rotateKeyRoute } from './admin.ts';
@@ -17,6 +18,7 @@ import { onError, onInvalid } from './errors.ts';
 import { executeRoutes } from './execute.ts';
 import { healthRoute } from './health.ts';
 import { hitlRoutes } from './hitl.ts';
+import { sandboxCheckRoute } from './sandbox_check.ts';
 import { OPEN_PATHS } from './security.ts';
 import { taskRoutes } from './tasks.ts';
 
@@ -30,6 +32,7 @@ export type AppParts = {
   brain: Brain;
   herald: Herald;
   coordinator: Coordinator;
+  sandbox: Pick<Sandbox, 'state' | 'check' | 'forgetTask'>;
   takeMedia: TakeMedia;
   log: Log;
   now: () => number;
@@ -94,8 +97,9 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
     stalled_ms: parts.stalled_ms ?? STALLED_MS,
   });
   hitlRoutes(app, { brain, coordinator, takeMedia });
-  taskRoutes(app, { brain, coordinator });
+  taskRoutes(app, { brain, coordinator, forgetTask: parts.sandbox.forgetTask });
   rotateKeyRoute(app, { keys: brain.keys, log });
+  sandboxCheckRoute(app, parts.sandbox);
   docsRoutes(app);
   return app;
 }

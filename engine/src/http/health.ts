@@ -1,7 +1,8 @@
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
-import { Health } from '@september/contract';
+import { Health, type SandboxHealth } from '@september/contract';
 import type { Brain } from '../brain/brain.ts';
 import type { Herald } from '../herald/contract.ts';
+import type { Sandbox, SandboxState } from '../sandbox/sandbox.ts';
 import type { Coordinator } from '../turn/coordinator.ts';
 import type { Bindings } from './bindings.ts';
 
@@ -19,6 +20,7 @@ export type HealthParts = {
   brain: Brain;
   herald: Herald;
   coordinator: Coordinator;
+  sandbox: Pick<Sandbox, 'state'>;
   /** Seconds since the process started. */
   uptime: () => number;
 };
@@ -35,13 +37,26 @@ export function healthRoute(app: OpenAPIHono<Bindings>, parts: HealthParts): voi
         : llm_provider === 'error'
           ? 'degraded'
           : 'ok';
+    const state = parts.sandbox.state();
     const body: Health = {
       status,
       uptime_seconds: parts.uptime(),
-      subsystems: { database, llm_provider, asset_directory: 'disabled' },
+      subsystems: { database, llm_provider, asset_directory: 'disabled', sandbox: activeLayers(state) },
+      sandbox: sandboxHealth(state),
     };
     return status === 'ok' || status === 'degraded' ? c.json(body, 200) : c.json(body, 503, RETRY);
   });
+}
+
+/** The layers that hold, or `none`. */
+function activeLayers({ mode, layers }: SandboxState): string {
+  if (mode === 'unchecked') return mode;
+  const active = Object.entries(layers).filter(([, layer]) => layer.state === 'active');
+  return mode === 'none' || active.length === 0 ? 'none' : active.map(([name]) => name).join('+');
+}
+
+export function sandboxHealth({ checked_at, ...state }: SandboxState): SandboxHealth {
+  return { ...state, checked_at: checked_at === null ? null : new Date(checked_at).toISOString() };
 }
 
 const RETRY = { 'Retry-After': '2' };

@@ -10,6 +10,7 @@ export type Handler = (
 export type Server = {
   /** Where it listens, e.g. `http://127.0.0.1:8000`. */
   url: string;
+  port: number;
   /** From now on requests go to `handler`. */
   serve(handler: Handler): void;
   /** No new connections; those with an answer under way may finish it, but not for ever. */
@@ -49,6 +50,7 @@ export async function listen(address: { host: string; port: number }, first: Han
   if (bound === null || typeof bound === 'string') throw new Error('The server has no port');
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${bound.port}`,
+    port: bound.port,
     serve(next) {
       handler = next;
     },

@@ -156,7 +156,11 @@ const cancel = createRoute({
 
 export function taskRoutes(
   app: OpenAPIHono<Bindings>,
-  { brain, coordinator }: { brain: Brain; coordinator: Coordinator },
+  {
+    brain,
+    coordinator,
+    forgetTask,
+  }: { brain: Brain; coordinator: Coordinator; forgetTask: (task_id: string) => void },
 ): void {
   /** @throws EngineError `TASK_NOT_FOUND`. */
   const taskOf = (task_id: string): Task => {
@@ -194,6 +198,7 @@ export function taskRoutes(
       );
     }
     brain.events.commit([], () => brain.conversations.remove(task_id));
+    forgetTask(task_id);
     return c.json({ status: 'deleted' as const, task_id }, 200);
   });
 

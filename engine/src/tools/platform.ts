@@ -1,6 +1,8 @@
 import type { Ingestion } from '../brain/ingestion.ts';
 import type { Roots } from '../sandbox/roots.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
 import { askUserTool } from './ask_user.ts';
+import { bashTool } from './bash.ts';
 import type { Tool } from './contract.ts';
 import { editFileTool } from './edit_file.ts';
 import { findTool } from './find.ts';
@@ -21,6 +23,7 @@ import { createFileQueue } from './writing.ts';
  */
 export function platformTools(
   roots: Roots,
+  sandbox: Sandbox,
   ingestion: Ingestion | undefined,
   web: WebFetchParts & { search: SearchSettings },
 ): Tool[] {
@@ -28,6 +31,7 @@ export function platformTools(
   return [
     ...(ingestion === undefined ? [] : [ingestionReadTool(ingestion)]),
     askUserTool(),
+    bashTool(sandbox, roots),
     editFileTool(roots, inTurn),
     findTool(roots),
     grepTool(roots),

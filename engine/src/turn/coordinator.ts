@@ -120,6 +120,8 @@ export type CoordinatorParts = RecordParts & {
   cache_monitor?: CacheMonitor | undefined;
   tools: ToolRunner;
   hooks: Hooks;
+  /** What tools have left running for a turn ends with it. */
+  endTurn: (turn_id: string) => void;
   log: Log;
   limits: {
     default_agent: string;
@@ -341,6 +343,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
 
   /** Nothing more comes of this turn here; its readers look at what there is and end. */
   function leave(slot: Slot): void {
+    parts.endTurn(slot.turn_id);
     slot.last_event_id = brain.events.lastId();
     if (slots.get(slot.task_id) === slot) slots.delete(slot.task_id);
     brain.events.wake(slot.task_id);

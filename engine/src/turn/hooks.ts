@@ -8,7 +8,8 @@
  */
 import type { Hook, HookSettings } from '../catalog/hooks.ts';
 import type { Log } from '../observe/log.ts';
-import type { RunCommand } from '../sandbox/command.ts';
+import type { Ended } from '../sandbox/command.ts';
+import type { SandboxCommand } from '../sandbox/sandbox.ts';
 import { safeText } from './text.ts';
 
 export type Hooks = {
@@ -38,15 +39,14 @@ export type HookParts = {
   settings: HookSettings;
   /** `PRE_TOOL_HOOKS_ENABLED`, `POST_TOOL_HOOKS_ENABLED`, `STOP_HOOKS_ENABLED`. */
   enabled: Record<keyof HookSettings, boolean>;
-  run: RunCommand;
+  /** In the sandbox; the catalog is visible there. */
+  run: (command: SandboxCommand, signal: AbortSignal) => Promise<Ended>;
   /** The catalog's folder, so that a command can name what lies beside `hooks.json`. */
   cwd: string;
-  /** Where programs are found: the one thing a hook gets of the Engine's environment. */
-  path: string;
   log: Log;
 };
 
-export function createHooks({ settings, enabled, run, cwd, path, log }: HookParts): Hooks {
+export function createHooks({ settings, enabled, run, cwd, log }: HookParts): Hooks {
   const { pre_tool, post_tool, stop }: HookSettings = {
     pre_tool: enabled.pre_tool ? settings.pre_tool : [],
     post_tool: enabled.post_tool ? settings.post_tool : [],
@@ -63,13 +63,14 @@ export function createHooks({ settings, enabled, run, cwd, path, log }: HookPart
     const said: string[] = [];
     for (const { command, timeout_s } of hooks) {
       const stdin = JSON.stringify(event);
-      const asked = { words: command, cwd, env: { PATH: path }, stdin, timeout_ms: timeout_s * 1000 };
-      const { exit_code, stderr, problem } = await run(asked, signal);
+      const asked = { words: command, cwd, stdin, timeout_ms: timeout_s * 1000 };
+      const { exit_code, stderr, failure, signal: ended_by } = await run(asked, signal);
       const words = safeText(stderr).trim().slice(0, MAX_SAID);
       if (exit_code === BLOCKS) {
         said.push(words === '' ? 'not allowed; the hook gives no reason.' : words);
         if (first) break;
       } else if (exit_code !== 0) {
+        const problem = failure?.message ?? (ended_by && `ended by ${ended_by}`);
         log.warn('A hook failed and is ignored', {
           task_id: event.task_id,
           extra: { event: event.event, command: command[0], exit_code, problem, stderr: words },
