@@ -40,7 +40,8 @@ const ABOUT =
   'I am the demo model: small fixed rules inside the Engine, no language model, because no provider key is set.';
 const ABILITIES =
   'I can say what you told me ("what did I say?", "my name is Ada", "what is my name?"), do simple sums ("17 * 3"), ' +
-  'count ("count to 20"), and use tools: "list the files", "read the file notes.txt".';
+  'count ("count to 20"), and use tools: "list the files", "read the file notes.txt", "run: ls -la", ' +
+  '"fetch https://example.com".';
 const REAL_MODEL = 'For real answers set LLM_PROVIDER and its key and start the Engine again.';
 
 /** A path in quotes or without spaces. Sentence punctuation at its end is not part of it. */
@@ -50,6 +51,16 @@ const EVIDENT_PATH = /([^\s"'`]*[./][^\s"'`]*[^\s"'`.,;:?!])/.source;
 const NUMBER = /(-?\d+(?:\.\d+)?)/.source;
 
 const RULES: Rule[] = [
+  {
+    name: 'run a command',
+    on: /^\s*(?:please\s+)?(?:(?:run|execute)\s*(?::|the command\b)|\$)\s*(?:`([^`]+)`|(\S.*))/is,
+    answer: ([command], { tools }) => callTool(tools, 'bash', { command: command?.trim() }),
+  },
+  {
+    name: 'fetch a page',
+    on: /\b(?:fetch|read|open|get)\b.*?(https?:\/\/[^\s"'`]*[^\s"'`.,;:?!])/i,
+    answer: ([url], { tools }) => callTool(tools, 'web_fetch', { url }),
+  },
   {
     name: 'read a file',
     on: new RegExp(`\\b(?:read|open|show|print|cat)\\b.*?\\bfile\\s+(?:called\\s+|named\\s+)?${PATH}`, 'i'),
@@ -202,10 +213,12 @@ function digest({ tool, input, output, error }: Conversation['results'][number])
     : `${subject} failed (${error}). ${text}`.trimEnd();
 }
 
-/** The readable part of what our tools answer: a page of text, a list of entries, else the answer as it is. */
+/** The readable part of what our tools answer: a page of text, what a command said, a list of entries, else all of it. */
 function outputText(output: unknown): string {
   if (typeof output !== 'object' || output === null) return String(output ?? '');
   if ('text' in output && typeof output.text === 'string') return output.text;
+  if ('stdout' in output && 'stderr' in output)
+    return `${output.stdout}${output.stderr}`.trimEnd() || '(nothing)';
   if ('entries' in output && Array.isArray(output.entries)) {
     return output.entries.length === 0
       ? '(nothing)'

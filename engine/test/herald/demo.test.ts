@@ -12,7 +12,7 @@ const demo = { provider: 'demo', model: 'demo', api_keys: {}, models: MODELS, lo
 const herald = createHerald({ ...demo, clock: at_once });
 
 const tool = (name: string): ToolDef => ({ name, description: name, input_schema: { type: 'object' } });
-const TOOLS = [tool('read_file'), tool('list_files')];
+const TOOLS = ['read_file', 'list_files', 'bash', 'web_fetch'].map(tool);
 
 /** A conversation in which the person said these things, with some answer between. */
 function conversation(...said: string[]): Message[] {
@@ -75,6 +75,10 @@ describe('demo model', () => {
     ['list the files', 'list_files', {}],
     ['What files are there in the folder src/http?', 'list_files', { path: 'src/http' }],
     ['List all files in `my dir`', 'list_files', { path: 'my dir' }],
+    ['run: ls -la | wc -l', 'bash', { command: 'ls -la | wc -l' }],
+    ['Please run the command `cat notes.txt`', 'bash', { command: 'cat notes.txt' }],
+    ['$ echo "read the file a.txt"', 'bash', { command: 'echo "read the file a.txt"' }],
+    ['Fetch https://example.com/a?b=1.', 'web_fetch', { url: 'https://example.com/a?b=1' }],
   ])('calls a tool for %j', async (said, name, input) => {
     const answer = await ask(conversation(said));
     expect(answer.blocks.at(-1)).toEqual({ type: 'tool_use', id: 'demo-call-1', name, input });
@@ -104,6 +108,8 @@ describe('demo model', () => {
     expect(good.finish).toMatchObject({ stop_reason: 'end_turn' });
     const listed = await ask([...called, result({ path: '/w', entries: [{ name: 'a.txt', type: 'file' }] })]);
     expect(listed.text).toMatch(/gave:\n- a\.txt$/);
+    const ran = await ask([...called, result({ stdout: 'a\n', stderr: 'b\n', exit_code: 1 })]);
+    expect(ran.text).toMatch(/gave:\na\nb$/);
     const long = await ask([...called, result('x'.repeat(10_000))]);
     expect(long.text.length).toBeLessThan(500);
     const bad = await ask([...called, result('', 'not_found')]);
