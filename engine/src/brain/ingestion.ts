@@ -5,15 +5,13 @@
  */
 import type { DatabaseSync } from 'node:sqlite';
 import type { IngestedDocument } from '../types.ts';
+import { anyWordOf } from './full_text.ts';
 import { integer, type Row, text } from './sqlite.ts';
 
 /** A piece as the model gets it: part `part` of `parts`. */
 export type Chunk = { chunk_id: string; document: string; part: number; parts: number; text: string };
 
 export type Ingestion = ReturnType<typeof openIngestion>;
-
-/** Words of a query that count; more would find everything. */
-const MAX_WORDS = 32;
 
 export function openIngestion(db: DatabaseSync) {
   const insert = db.prepare(`
@@ -46,10 +44,8 @@ export function openIngestion(db: DatabaseSync) {
 
     /** The pieces of the task that say most of what is asked for, the best first. */
     search(task_id: string, query: string, limit: number): Chunk[] {
-      const words = query.match(/[\p{L}\p{N}]+/gu)?.slice(0, MAX_WORDS) ?? [];
-      if (words.length === 0) return [];
-      // In quotes a word is a word, whatever it means in the query language.
-      return found.all(words.map((word) => `"${word}"`).join(' OR '), task_id, limit).map(toChunk);
+      const words = anyWordOf(query);
+      return words === undefined ? [] : found.all(words, task_id, limit).map(toChunk);
     },
 
     /** The messages from this position on are no longer part of the task: nor is what came with them. */

@@ -16,7 +16,7 @@ export function askUserTool(): Tool {
   return defineTool({
     name: 'ask_user',
     description:
-      'Asks the user a question and gives the answer. Use it when only the user can know or decide; the task waits until they answer.',
+      'Asks the user a question and gives the answer. Use it when only the user can know or decide; the task waits until they answer. Not for what a tool can find out. Example: {"question": "Which of the two reports shall I send?"}',
     effect: 'pure',
     input,
     asks(given) {

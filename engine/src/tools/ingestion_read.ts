@@ -13,7 +13,7 @@ const MAX_FOUND = 3;
 export function ingestionReadTool(ingestion: Pick<Ingestion, 'read' | 'search'>): Tool {
   return defineTool({
     name: 'ingestion_read',
-    description: `Reads documents the user attached that are kept outside of this conversation, in chunks. By query it gives the ${MAX_FOUND} chunks that say most of it; by chunk_id that one. The chunk after x/1 is x/2.`,
+    description: `Reads documents the user attached that are kept outside of this conversation, in chunks. By query it gives the ${MAX_FOUND} chunks that say most of it; by chunk_id that one. The chunk after x/1 is x/2. For files in folders use read_file. Example: {"query": "notice period"}`,
     effect: 'pure',
     input: z.object({
       chunk_id: z.string().min(1).max(128).optional().describe('Id of a chunk. Not together with query.'),

@@ -5,6 +5,7 @@ import { askUserTool } from './ask_user.ts';
 import { bashTool } from './bash.ts';
 import type { Tool } from './contract.ts';
 import { editFileTool } from './edit_file.ts';
+import { fileSearchTool } from './file_search.ts';
 import { findTool } from './find.ts';
 import { grepTool } from './grep.ts';
 import { ingestionReadTool } from './ingestion_read.ts';
@@ -33,6 +34,7 @@ export function platformTools(
     askUserTool(),
     bashTool(sandbox, roots),
     editFileTool(roots, inTurn),
+    fileSearchTool(roots),
     findTool(roots),
     grepTool(roots),
     listFilesTool(roots),

@@ -8,7 +8,7 @@
  */
 import { spawn } from 'node:child_process';
 
-/** Address space, KiB: enough for lines of 100 MB. */
+/** Address space, KiB. Lines are kept twice while they grow: one of 300 MiB does not fit. */
 const MEMORY_KIB = 512 * 1024;
 
 /** Milliseconds; well below what a tool has. */

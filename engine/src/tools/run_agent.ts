@@ -8,7 +8,7 @@ export function runAgentTool(): Tool {
   return defineTool({
     name: 'run_agent',
     description:
-      'Gives a self-contained piece of work to another agent and returns its final answer. It sees only your message, not this conversation; say everything it needs. Several calls in one answer run at the same time.',
+      'Gives a self-contained piece of work to another agent and returns its final answer. It sees only your message, not this conversation; say everything it needs. Several calls in one answer run at the same time. Not for what you can do in a step or two yourself. Example: {"agent": "researcher", "message": "Find out since when … and give the sources."}',
     // Its thread is in the brain: run again it goes on where it stood.
     effect: 'idempotent',
     // What it does has limits of its own, those of the turn; and what it says must not come after the turn's end.

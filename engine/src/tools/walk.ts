@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
 import type { Opened } from '../sandbox/roots.ts';
 
-/** Entries looked at; 100,000 take about a second. */
+/** Entries looked at; a larger tree has to be asked for in parts. */
 const MAX_ENTRIES = 1_000_000;
 
 /** Each open level holds two descriptors, of a thousand or so that a process has. */

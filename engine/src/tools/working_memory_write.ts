@@ -10,7 +10,7 @@ export function workingMemoryWriteTool(): Tool {
   return defineTool({
     name: 'working_memory_write',
     description:
-      'Keeps a short note for the rest of this task: what is open, what was found, what must not be forgotten. You are shown your notes at the beginning of each turn, and they stay word for word when older messages are condensed; agents you start see and write the same ones.',
+      'Keeps a short note for the rest of this task: what is open, what was found, what must not be forgotten. You are shown your notes at the beginning of each turn, and they stay word for word when older messages are condensed; agents you start see and write the same ones. Not for what a file should hold. Example: {"key": "open_questions", "value": "Which year is meant?"}',
     effect: 'idempotent',
     input: z.object({
       key: z
