@@ -29,6 +29,7 @@ export function bashTool(sandbox: Pick<Sandbox, 'run'>, roots: Roots): Tool {
       'Of long output the beginning and the end are kept; write it to a file and read that.',
       'What is started with & goes on until the end of this turn; redirect its output.',
       'Prefer the other tools for reading, finding and writing files.',
+      'Example: {"command": "npm test"}',
     ].join(' '),
     effect: 'once',
     time_limit_ms: TIME_LIMIT_MS,
@@ -37,7 +38,8 @@ export function bashTool(sandbox: Pick<Sandbox, 'run'>, roots: Roots): Tool {
         .string()
         .min(1)
         .max(MAX_CHARACTERS)
-        .refine((command) => !command.includes('\0'), 'must not contain NUL'),
+        .refine((command) => !command.includes('\0'), 'must not contain NUL')
+        .describe('What bash is to run; several lines are fine.'),
       timeout_s: z
         .int()
         .min(1)

@@ -40,7 +40,7 @@ export function webFetchTool({ guard, pages, pdf }: WebFetchParts): Tool {
 
   return defineTool({
     name: 'web_fetch',
-    description: `Reads a page of the web by its URL and gives its text (HTML as Markdown, PDF, plain text, JSON), up to ${PAGE_BYTES} bytes at a time. When next_offset is not null there is more: call again with it as offset. A redirect to another host is told, not followed. Only for the public internet, and only to read. To find pages use web_search.`,
+    description: `Reads a page of the web by its URL and gives its text (HTML as Markdown, PDF, plain text, JSON), up to ${PAGE_BYTES} bytes at a time. When next_offset is not null there is more: call again with it as offset. A redirect to another host is told, not followed. Only for the public internet, and only to read. To find pages use web_search. Example: {"url": "https://example.com/"}`,
     effect: 'pure',
     brings_outside: true,
     time_limit_ms: TIME_LIMIT_MS,

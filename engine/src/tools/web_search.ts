@@ -37,7 +37,7 @@ export function webSearchTool(settings: SearchSettings): Tool {
   return defineTool({
     name: 'web_search',
     description:
-      'Searches the web and gives titles, URLs and snippets. Use it for what you cannot know or what may have changed; read what you found with web_fetch before you rely on it. Not for the user’s own data, nor where you have the URL.',
+      'Searches the web and gives titles, URLs and snippets. Use it for what you cannot know or what may have changed; read what you found with web_fetch before you rely on it. Not for the user’s own data, nor where you have the URL. Example: {"query": "node 24 release notes"}',
     effect: 'pure',
     brings_outside: true,
     input: z.object({

@@ -4,12 +4,12 @@
  */
 import { join } from 'node:path';
 import { openRoots } from '../../src/sandbox/roots.ts';
-import { platformTools } from '../../src/tools/platform.ts';
+import { allPlatformTools } from './platform.ts';
 import { toolContext } from './tool_context.ts';
 
 const [root = '', given = '{}'] = process.argv.slice(2);
 const roots = openRoots({ paths: [root], own: false }, join(root, '..'));
-const tools = new Map(platformTools(roots, undefined).map((tool) => [tool.definition.name, tool]));
+const tools = new Map(allPlatformTools(roots).map((tool) => [tool.definition.name, tool]));
 const calls: Record<string, [tool: string, input: unknown]> = JSON.parse(given);
 const outcomes: Record<string, unknown> = {};
 for (const [name, [tool, input]] of Object.entries(calls)) {

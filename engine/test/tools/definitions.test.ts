@@ -1,6 +1,7 @@
 /** What the model is told of the platform tools (rules for authors; docs/engine/defining_tools.md). */
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
+import { brainOf } from '../support/brain.ts';
 import { allPlatformTools, PLATFORM_TOOLS } from '../support/platform.ts';
 import { makeRoots } from '../support/rooted.ts';
 
@@ -8,7 +9,7 @@ const { roots } = makeRoots();
 
 describe.each(PLATFORM_TOOLS)('%s', (name) => {
   async function definition() {
-    const found = (await allPlatformTools(roots)).find((tool) => tool.definition.name === name);
+    const found = allPlatformTools(roots, await brainOf()).find((tool) => tool.definition.name === name);
     if (found === undefined) throw new Error('not found');
     return found.definition;
   }

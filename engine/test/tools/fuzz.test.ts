@@ -11,6 +11,7 @@ import { expect, it } from 'vitest';
 import type { Log } from '../../src/observe/log.ts';
 import type { FailureReason } from '../../src/tools/contract.ts';
 import { createToolRunner } from '../../src/tools/runner.ts';
+import { brainOf } from '../support/brain.ts';
 import { allPlatformTools, PLATFORM_TOOLS } from '../support/platform.ts';
 import { makeRoots, WAYS_OUT } from '../support/rooted.ts';
 import { inputsOf } from '../support/schema_inputs.ts';
@@ -111,7 +112,7 @@ function checksum(): string {
 }
 
 it('knows every tool', async () => {
-  const tools = await allPlatformTools(roots);
+  const tools = allPlatformTools(roots, await brainOf());
   expect(tools.map(({ definition }) => definition.name).sort()).toEqual(PLATFORM_TOOLS);
 });
 
@@ -119,7 +120,7 @@ it.each(PLATFORM_TOOLS)(`%s holds out against ${RUNS} inputs`, async (name) => {
   const broken: string[] = [];
   const note = (message: string) => void broken.push(message);
   const log: Log = { debug: note, info: note, warn: note, error: note, named: () => log };
-  const runner = createToolRunner(await allPlatformTools(roots), { log });
+  const runner = createToolRunner(allPlatformTools(roots, await brainOf()), { log });
   const tool = runner.find(name);
   if (tool === undefined) throw new Error(`There is no tool ${name}`);
   const { input_schema } = tool.definition;
