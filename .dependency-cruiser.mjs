@@ -44,7 +44,7 @@ export default {
     never('nobody-imports-main', '.', '^(engine|orchestrator)/src/main\\.ts$'),
     never(
       'engine-storage-knows-no-domain',
-      '^engine/src/(brain|net|observe)/',
+      '^engine/src/(brain|net|observe|secrets)/',
       '^engine/src/(turn|herald|tools|http)/',
     ),
     never(

@@ -183,6 +183,9 @@ export const Variables = z.object({
     .describe(
       'none: commands run without a sandbox, outside production only. auto: where there is none, `bash` refuses (E21).',
     ),
+  SCRUB_TOOL_RESULTS_ENABLED: flag(false).describe(
+    'Flag: what looks like a secret is taken out of the results of tools before the model sees them. The Engine’s own keys always are.',
+  ),
   ALLOWED_PRIVATE_HOSTS: z
     .string()
     .prefault('')
@@ -257,6 +260,10 @@ export type Config = {
   host: string;
   port: number;
   log_level: LogLevel;
+  /** Values that nothing shown may contain. */
+  secrets: string[];
+  /** Whether what looks like a secret is kept from the model too. */
+  scrub_tool_results: boolean;
   epoch: number | undefined;
   /** What is allowed but worth a line in the log at start. */
   warnings: string[];
@@ -377,9 +384,26 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     host: values.ENGINE_HOST,
     port: values.ENGINE_PORT,
     log_level: values.ENGINE_LOG_LEVEL,
+    secrets: secretsOf(given),
+    scrub_tool_results: values.SCRUB_TOOL_RESULTS_ENABLED,
     epoch: values.ENGINE_EPOCH,
     warnings,
   };
+}
+
+/** Variables whose names say that they hold a secret, whoever they are for. */
+const SECRET_NAME = /(KEY|KEY_HASH|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i;
+
+/** What no secret is: a path to one, or a number. */
+const NO_SECRET = /^([./~]|\d+$)/;
+
+/** The secrets of an environment: of variables that are named so, and passwords in URLs. */
+function secretsOf(given: Record<string, string | undefined>): string[] {
+  return Object.entries(given).flatMap(([name, value = '']) => {
+    const password = value.includes('://') ? (URL.parse(value)?.password ?? '') : '';
+    const named = SECRET_NAME.test(name) ? value.split(',').filter((part) => !NO_SECRET.test(part)) : [];
+    return [...named, ...(password === '' ? [] : [password, decodeURIComponent(password)])];
+  });
 }
 
 const searcher = (api_key: string | undefined, base_url: string) =>

@@ -14,11 +14,13 @@ if (Number.parseInt(process.versions.node, 10) < 24) {
 }
 const { createLog, errorFields } = await import('./observe/log.ts');
 const { StartError } = await import('./errors.ts');
+const { PATTERNS } = await import('./secrets/patterns.ts');
+const { createScrubber } = await import('./secrets/scrubber.ts');
 
 /** Turns in flight get this long after SIGTERM, then are aborted and recorded. */
 const DRAIN_MS = 30_000;
 
-let log = createLog('INFO');
+let log = createLog('INFO', createScrubber(PATTERNS));
 process.on('uncaughtException', die);
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
@@ -40,7 +42,15 @@ try {
 async function start(): Promise<void> {
   const { loadConfig } = await import('./config.ts');
   const config = loadConfig();
-  log = createLog(config.log_level);
+  const quiet = createScrubber(PATTERNS, config.secrets);
+  log = createLog(config.log_level, quiet);
+  const secretsLog = log.named('secrets');
+  const noted = (kinds: string[]) => secretsLog.warn('A secret was taken out', { extra: { kinds } });
+  const secrets = {
+    quiet,
+    shown: createScrubber(PATTERNS, config.secrets, noted),
+    model: createScrubber(config.scrub_tool_results ? PATTERNS : [], config.secrets, noted),
+  };
   for (const warning of config.warnings) log.warn(warning);
 
   const { listen } = await import('./http/server.ts');
@@ -166,6 +176,7 @@ async function start(): Promise<void> {
     contexts,
     guards,
     // The demo model has no cache to find anything in.
+    secrets,
     cache_monitor: config.cache_monitor && herald.provider !== 'demo' ? createCacheMonitor() : undefined,
     tools,
     hooks,
@@ -191,6 +202,7 @@ async function start(): Promise<void> {
       return media.prepare(blocks, herald.info(agent?.model ?? herald.model), field);
     },
     log,
+    secrets: quiet,
     now,
     newId,
     uptime,

@@ -16,6 +16,7 @@ import { contextOf, measured } from '../src/turn/view.ts';
 import type { ContentBlock, Message, TakenMedia } from '../src/types.ts';
 import { brainOf } from './support/brain.ts';
 import { startEngine, temporaryFolder } from './support/engine.ts';
+import { NO_SECRETS } from './support/secrets.ts';
 import { stored } from './support/stored.ts';
 import { textOf as textOfTurn, turn } from './support/stream.ts';
 
@@ -34,7 +35,7 @@ type Asked = (question: Question) => string | undefined;
 /** A task in a brain of its own: what the loop would do, without a model. */
 async function newTask(answer: Asked, options: { compact?: boolean } = {}) {
   const brain = await brainOf();
-  const parts = { brain, now: Date.now, newId: randomId, hitl_ttl_ms: 1_000_000 };
+  const parts = { brain, now: Date.now, newId: randomId, hitl_ttl_ms: 1_000_000, secrets: NO_SECRETS };
   const contexts = createContexts({
     brain,
     memory: soulOnly(soul),

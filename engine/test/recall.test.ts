@@ -4,6 +4,7 @@ import { createContexts } from '../src/turn/context.ts';
 import { type Memory, type Recalled, soulOnly } from '../src/turn/recall.ts';
 import { openTurn, turnRecord } from '../src/turn/record.ts';
 import { brainOf } from './support/brain.ts';
+import { NO_SECRETS } from './support/secrets.ts';
 import { stored } from './support/stored.ts';
 
 const agent = { name: 'assistant', description: '', tools: [], system_prompt: 'Be of use.' };
@@ -13,7 +14,7 @@ const signal = new AbortController().signal;
 /** A turn whose message has just come, in an Engine with this memory. */
 async function turnWith(memory: Memory) {
   const brain = await brainOf();
-  const parts = { brain, now: Date.now, newId: randomId, hitl_ttl_ms: 60_000 };
+  const parts = { brain, now: Date.now, newId: randomId, hitl_ttl_ms: 60_000, secrets: NO_SECRETS };
   const contexts = createContexts({
     brain,
     memory,

@@ -8,9 +8,16 @@ import { openTurn, turnRecord } from '../src/turn/record.ts';
 import { safeText } from '../src/turn/text.ts';
 import { brainOf, closeBrain } from './support/brain.ts';
 import { temporaryFolder } from './support/engine.ts';
+import { NO_SECRETS } from './support/secrets.ts';
 import { stored } from './support/stored.ts';
 
-const parts = (brain: Brain) => ({ brain, now: Date.now, newId: randomId, hitl_ttl_ms: 60_000 });
+const parts = (brain: Brain) => ({
+  brain,
+  now: Date.now,
+  newId: randomId,
+  hitl_ttl_ms: 60_000,
+  secrets: NO_SECRETS,
+});
 const opening = (task_id: string, turn_id: string) => ({
   task_id,
   turn_id,

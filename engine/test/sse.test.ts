@@ -18,6 +18,7 @@ import { soulOnly } from '../src/turn/recall.ts';
 import { MODELS } from './herald/support.ts';
 import { catalogOf } from './support/catalog.ts';
 import { environment, KEY, temporaryFolder } from './support/engine.ts';
+import { NO_SECRETS } from './support/secrets.ts';
 import { all, events, execute, rest, textOf, until } from './support/stream.ts';
 
 /**
@@ -38,7 +39,13 @@ const engine = {
 };
 
 const herald: Herald = {
-  ...createHerald({ provider: 'demo', model: 'test', api_keys: {}, models: MODELS, log: createLog('ERROR') }),
+  ...createHerald({
+    provider: 'demo',
+    model: 'test',
+    api_keys: {},
+    models: MODELS,
+    log: createLog('ERROR', NO_SECRETS.shown),
+  }),
   state: () => 'ok',
   async *complete() {
     yield { type: 'block_start', index: 0, block_type: 'text' };
@@ -56,7 +63,7 @@ const herald: Herald = {
 beforeAll(async () => {
   const folder = temporaryFolder();
   const config = parseConfig(environment(folder), folder);
-  const log = createLog('ERROR');
+  const log = createLog('ERROR', NO_SECRETS.shown);
   brain = await openBrain({
     path: join(folder, 'brain.sqlite'),
     migrations_dir: config.migrations_dir,
@@ -97,6 +104,7 @@ beforeAll(async () => {
     },
     endTurn() {},
     hitl_ttl_ms: 1_000_000,
+    secrets: NO_SECRETS,
     now,
     newId: randomId,
     log,
@@ -109,6 +117,7 @@ beforeAll(async () => {
     sandbox: { state: () => NO_SANDBOX, check: async () => NO_SANDBOX, forgetTask() {} },
     takeMedia: async () => ({ blocks: [], documents: [] }),
     log,
+    secrets: NO_SECRETS.shown,
     now,
     newId: randomId,
     uptime: () => 1,

@@ -5,6 +5,7 @@ import { openTurn, turnRecord } from '../src/turn/record.ts';
 import { brainOf } from './support/brain.ts';
 import { type Json, startEngine, temporaryFolder } from './support/engine.ts';
 import { scriptedModel } from './support/scripted.ts';
+import { NO_SECRETS } from './support/secrets.ts';
 import { all, execute, type Received, turn } from './support/stream.ts';
 
 const model = await scriptedModel();
@@ -151,7 +152,7 @@ it('outlives a task that rests for three hours, not for longer', async () => {
   const HOUR = 3_600_000;
   let time = 1_000_000_000_000;
   const brain = await brainOf({ now: () => time });
-  const parts = { brain, now: () => time, newId: randomId, hitl_ttl_ms: 60_000 };
+  const parts = { brain, now: () => time, newId: randomId, hitl_ttl_ms: 60_000, secrets: NO_SECRETS };
   const begin = (task_id: string) => {
     const turn_id = randomId('turn');
     const opening = { task_id, turn_id, agent: 'assistant', message: 'Hi', request: '{}', metadata: '{}' };

@@ -7,6 +7,7 @@ import type { NewId } from '../ids.ts';
 import type { TakeMedia } from '../media/blocks.ts';
 import type { Log } from '../observe/log.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
+import type { Scrubber } from '../secrets/scrubber.ts';
 import type { Coordinator } from '../turn/coordinator.ts';
 import { activityRoute, type Presence } from './activity.ts';
 import { rotateKeyRoute } from './admin.ts';
@@ -35,6 +36,7 @@ export type AppParts = {
   sandbox: Pick<Sandbox, 'state' | 'check' | 'forgetTask'>;
   takeMedia: TakeMedia;
   log: Log;
+  secrets: Pick<Scrubber, 'value'>;
   now: () => number;
   newId: NewId;
   uptime: () => number;
@@ -97,7 +99,7 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
     stalled_ms: parts.stalled_ms ?? STALLED_MS,
   });
   hitlRoutes(app, { brain, coordinator, takeMedia });
-  taskRoutes(app, { brain, coordinator, forgetTask: parts.sandbox.forgetTask });
+  taskRoutes(app, { brain, coordinator, secrets: parts.secrets, forgetTask: parts.sandbox.forgetTask });
   rotateKeyRoute(app, { keys: brain.keys, log });
   sandboxCheckRoute(app, parts.sandbox);
   docsRoutes(app);

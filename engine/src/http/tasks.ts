@@ -7,6 +7,7 @@ import type { Task, TaskPlace } from '../brain/conversations.ts';
 import type { ListedMessage } from '../brain/messages.ts';
 import type { ListedTurn } from '../brain/turns.ts';
 import { EngineError } from '../errors.ts';
+import type { Scrubber } from '../secrets/scrubber.ts';
 import type { Coordinator } from '../turn/coordinator.ts';
 import { TaskId } from '../turn/request.ts';
 import type { ContentBlock } from '../types.ts';
@@ -159,8 +160,14 @@ export function taskRoutes(
   {
     brain,
     coordinator,
+    secrets,
     forgetTask,
-  }: { brain: Brain; coordinator: Coordinator; forgetTask: (task_id: string) => void },
+  }: {
+    brain: Brain;
+    coordinator: Coordinator;
+    secrets: Pick<Scrubber, 'value'>;
+    forgetTask: (task_id: string) => void;
+  },
 ): void {
   /** @throws EngineError `TASK_NOT_FOUND`. */
   const taskOf = (task_id: string): Task => {
@@ -182,8 +189,8 @@ export function taskRoutes(
     return c.json(
       {
         ...view(taskOf(task_id)),
-        messages: brain.messages.ofTask(task_id).map(messageView),
-        turn_list: brain.turns.ofTask(task_id).map(turnView),
+        messages: brain.messages.ofTask(task_id).map((message) => secrets.value(messageView(message))),
+        turn_list: brain.turns.ofTask(task_id).map((turn) => secrets.value(turnView(turn))),
       },
       200,
     );

@@ -1,9 +1,11 @@
 import pino from 'pino';
+import type { Scrubber } from '../secrets/scrubber.ts';
 
 /**
  * One JSON line per record on stdout. Source: operations, "Logs, metrics, events, traces".
  *
- * A record carries what its caller names and nothing else: no request body, no header, no key. Where an
+ * A record carries what its caller names and nothing else: no request body, no header, no key; and what its caller did
+ * not know to be a secret, in the message of an error for one, is taken out of it. Where an
  * orchestrator reads the other end of stdout and dies, writing goes on into nothing (pino drops EPIPE) and
  * the Engine lives.
  */
@@ -30,7 +32,7 @@ const OUR_LEVELS: Record<string, LogLevel> = {
   error: 'ERROR',
 };
 
-export function createLog(level: LogLevel): Log {
+export function createLog(level: LogLevel, secrets: Pick<Scrubber, 'text' | 'value'>): Log {
   const root = pino({
     level: PINO_LEVELS[level],
     base: null,
@@ -38,17 +40,15 @@ export function createLog(level: LogLevel): Log {
     timestamp: () => `,"timestamp":"${new Date().toISOString()}"`,
     formatters: { level: (label) => ({ level: OUR_LEVELS[label] ?? label }) },
   });
-  return wrap(root, 'engine');
-}
-
-function wrap(root: pino.Logger, logger: string): Log {
-  return {
-    debug: (message, fields) => root.debug({ logger, ...fields }, message),
-    info: (message, fields) => root.info({ logger, ...fields }, message),
-    warn: (message, fields) => root.warn({ logger, ...fields }, message),
-    error: (message, fields) => root.error({ logger, ...fields }, message),
-    named: (name) => wrap(root, name),
+  const named = (logger: string): Log => {
+    const write =
+      (at: 'debug' | 'info' | 'warn' | 'error') =>
+      (message: string, fields: LogFields = {}) => {
+        if (root.isLevelEnabled(at)) root[at]({ logger, ...secrets.value(fields) }, secrets.text(message));
+      };
+    return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error'), named };
   };
+  return named('engine');
 }
 
 /** An error as log fields. The stack is for the operator's log only; it never reaches a caller. */

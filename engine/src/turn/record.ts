@@ -7,6 +7,7 @@ import type { CallId, Outcome, ToolCallRow } from '../brain/tool_calls.ts';
 import type { NoteChange } from '../brain/working_memory.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
+import type { ScrubbedStream, Scrubber } from '../secrets/scrubber.ts';
 import type {
   ContentBlock,
   IngestedDocument,
@@ -103,13 +104,17 @@ export type RecordParts = {
   newId: NewId;
   /** How long a person has to answer, milliseconds (`CHANNEL_STATE_TTL_HITL`). */
   hitl_ttl_ms: number;
+  secrets: Secrets;
 };
+
+/** What takes secrets out: of all that is shown or kept to be shown, and of what tools say to the model. */
+export type Secrets = { shown: Scrubber; model: Scrubber };
 
 export type TurnIds = { task_id: string; turn_id: string };
 
 /** `active_ms`: running time of the turn so far, kept with every step. */
 export function turnRecord(
-  { brain, now, newId, hitl_ttl_ms }: RecordParts,
+  { brain, now, newId, hitl_ttl_ms, secrets }: RecordParts,
   { task_id, turn_id }: TurnIds,
   active_ms: () => number = () => 0,
 ): TurnRecord {
@@ -130,7 +135,9 @@ export function turnRecord(
 
   function thread(thread_id: string, parent_tool_call_id?: string): ThreadRecord {
     const toEvent = (event: EventBody): NewEvent =>
-      newEvent({ task_id, turn_id }, parent_tool_call_id, event, now());
+      newEvent({ task_id, turn_id }, parent_tool_call_id, event, now(), secrets.shown);
+    /** The block that is being shown: a secret may be cut over its pieces. */
+    let block: { type: 'text_delta' | 'thinking_delta'; text: ScrubbedStream } | undefined;
 
     const store = (content: ContentBlock[], tail?: ContentBlock[]) => {
       const message_id = newId('msg');
@@ -141,7 +148,22 @@ export function turnRecord(
     return {
       thread_id,
       toEvent,
-      emit: (event) => events.append(toEvent(event)),
+      emit(event) {
+        if (event.type === 'text_delta' || event.type === 'thinking_delta') {
+          const { type } = event;
+          block ??= { type, text: secrets.shown.stream() };
+          const text = block.text.push(event.text);
+          if (text !== '') events.append(toEvent({ type, text }));
+          return;
+        }
+        if (event.type === 'content_block_stop' && block !== undefined) {
+          const { type } = block;
+          const text = block.text.end();
+          block = undefined;
+          if (text !== '') events.append(toEvent({ type, text }));
+        }
+        events.append(toEvent(event));
+      },
 
       beginCall(position) {
         let call = 0;
@@ -153,6 +175,8 @@ export function turnRecord(
       },
 
       breakCall(call, shown) {
+        // What was held back belongs to a block that is void now.
+        block = undefined;
         commit(shown.map(toEvent), () => model_calls.end(call, 'broken', now()));
       },
 
@@ -234,7 +258,8 @@ export function turnRecord(
         commit([], () => tool_calls.start(call));
       },
 
-      settle(asking, call, state, outcome, duration_ms, note) {
+      settle(asking, call, state, said_by_tool, duration_ms, note) {
+        const outcome = secrets.model.value(said_by_tool);
         const rows = tool_calls
           .ofMessage(call.message_id)
           .map((row) => (row.ordinal === call.ordinal ? { ...row, outcome, duration_ms } : row));
@@ -253,7 +278,7 @@ export function turnRecord(
       ask(request) {
         const created_at = now();
         const asked = {
-          ...request,
+          ...secrets.shown.value(request),
           request_id: newId('hitl'),
           task_id,
           turn_id,
@@ -316,7 +341,7 @@ export function turnRecord(
           });
         }
         hitl.close(task_id, error.code === 'HITL_EXPIRED' ? 'expired' : 'withdrawn');
-        end(Math.max(...ids), JSON.stringify(body));
+        end(Math.max(...ids), JSON.stringify(secrets.shown.value(body)));
       });
     },
   };
@@ -373,14 +398,14 @@ export type Opening = TurnIds & {
  * what changed in the task, as one.
  * @returns id of the turn's first event.
  */
-export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): number {
+export function openTurn({ brain, now, newId, secrets }: RecordParts, opening: Opening): number {
   const { task_id, turn_id, agent, rewind } = opening;
   const message_id = rewind?.message_id ?? newId('msg');
   const at = now();
   const shown: EventBody[] = [{ type: 'thread_lifecycle', phase: 'started', message_id, agent }];
   const change = brain.conversations.exists(task_id) ? rewind?.phase : 'created';
   if (change !== undefined) shown.push({ type: 'task_lifecycle', phase: change });
-  const events = shown.map((event) => newEvent(opening, undefined, event, at));
+  const events = shown.map((event) => newEvent(opening, undefined, event, at, secrets.shown));
   const [first_event_id] = brain.events.commit(events, (ids) => {
     brain.conversations.touch(task_id, at);
     brain.working_memory.expire(at, task_id);
@@ -415,7 +440,7 @@ export function openTurn({ brain, now, newId }: RecordParts, opening: Opening): 
 
 /** Writes a person's answer and shows `hitl_resolved`, as one. @returns false when nothing waited for it any more. */
 export function resolveRequest(
-  { brain, now }: RecordParts,
+  { brain, now, secrets }: RecordParts,
   request: TurnIds & { request_id: string },
   answered: Answered,
   documents: IngestedDocument[],
@@ -423,7 +448,7 @@ export function resolveRequest(
   const { request_id } = request;
   if (!brain.hitl.waiting(request.task_id).some((waiting) => waiting.request_id === request_id)) return false;
   const resolved: EventBody = { type: 'hitl_resolved', request_id, answer: answered.answer };
-  brain.events.commit([newEvent(request, undefined, resolved, now())], () => {
+  brain.events.commit([newEvent(request, undefined, resolved, now(), secrets.shown)], () => {
     brain.hitl.answer(request_id, answered, now());
     brain.ingestion.insert(request.task_id, brain.messages.newest(request.turn_id), documents);
   });
@@ -435,8 +460,11 @@ function newEvent(
   parent_tool_call_id: string | undefined,
   event: EventBody,
   timestamp: number,
+  secrets: Scrubber,
 ): NewEvent {
-  const { type, ...own } = event;
+  const is_delta = event.type === 'text_delta' || event.type === 'thinking_delta';
+  // A piece by itself tells nothing: of those the whole block is looked at, where they are emitted.
+  const { type, ...own } = is_delta ? event : secrets.value(event);
   const data = JSON.stringify({
     type,
     task_id,

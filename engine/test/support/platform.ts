@@ -12,6 +12,7 @@ import type { Roots } from '../../src/sandbox/roots.ts';
 import { createSandbox } from '../../src/sandbox/sandbox.ts';
 import type { Tool } from '../../src/tools/contract.ts';
 import { platformTools } from '../../src/tools/platform.ts';
+import { NO_SECRETS } from './secrets.ts';
 
 const SOURCES = fileURLToPath(new URL('../../src/tools', import.meta.url));
 
@@ -24,7 +25,7 @@ export const PLATFORM_TOOLS = readdirSync(SOURCES)
   .sort();
 
 export function allPlatformTools(roots: Roots, brain?: Brain): Tool[] {
-  const log = createLog('ERROR');
+  const log = createLog('ERROR', NO_SECRETS.shown);
   const sandbox = createSandbox({
     mode: 'auto',
     roots,
