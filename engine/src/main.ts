@@ -87,7 +87,6 @@ async function start(): Promise<void> {
   const { createPageReader } = await import('./media/page.ts');
   const { createPdfReader } = await import('./media/pdf.ts');
   const { platformTools } = await import('./tools/platform.ts');
-  const { createToolRunner } = await import('./tools/runner.ts');
   const pdf = createPdfReader();
   const roots = openRoots(config.roots, config.brain_path);
   const sandbox = createSandbox({
@@ -107,16 +106,18 @@ async function start(): Promise<void> {
     pdf,
     search: config.search,
   });
-  const tools = createToolRunner(platform, { log: log.named('tools') });
 
   const { loadCatalog } = await import('./catalog/catalog.ts');
-  const catalog = loadCatalog(config.catalog_dir, {
-    tools: tools.definitions.map((tool) => tool.name),
+  const catalog = await loadCatalog(config.catalog_dir, {
+    tools: platform.map((tool) => tool.definition.name),
     default_agent: config.default_agent,
     hooks: config.hooks.load,
     // To all, so that the list of tools is the same in every task, whatever was attached to it.
     everyone: config.media.ingest ? ['ingestion_read'] : [],
   });
+  const { withDefined } = await import('./tools/defined.ts');
+  const { createToolRunner } = await import('./tools/runner.ts');
+  const tools = createToolRunner(withDefined(platform, catalog.tools), { log: log.named('tools') });
 
   const { createHerald } = await import('./herald/index.ts');
   const { randomId: newId } = await import('./ids.ts');

@@ -74,7 +74,7 @@ beforeAll(async () => {
     now,
     onError: () => {},
   });
-  const catalog = loadCatalog(catalogOf({ assistant: [] }).CATALOG_DIR, {
+  const catalog = await loadCatalog(catalogOf({ assistant: [] }).CATALOG_DIR, {
     tools: [],
     default_agent: 'assistant',
     hooks: true,

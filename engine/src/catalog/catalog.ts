@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { broken, listFolders, readJson, readText } from './files.ts';
 import { type HookSettings, loadHooks, NO_HOOKS } from './hooks.ts';
 import { ModelTable } from './models.ts';
+import { type CatalogTool, loadTools } from './tools.ts';
 
 /**
  * The catalog: what an Engine is, as data. Read-only, checked as a whole before anything uses it. Unknown
@@ -32,26 +33,29 @@ export type Catalog = {
   soul: Soul;
   models: ModelTable;
   hooks: HookSettings;
+  tools: CatalogTool[];
 };
 
 /**
- * `hooks`: `HOOKS_SETTINGS_LOAD_ENABLED`. `everyone`: tools that each agent has, whatever its list says.
+ * `tools`: names of the platform tools. `hooks`: `HOOKS_SETTINGS_LOAD_ENABLED`. `everyone`: tools that each agent has, whatever its list says.
  * @throws StartError `BAD_CONFIG` naming the file and what is wrong with it.
  */
-export function loadCatalog(
+export async function loadCatalog(
   dir: string,
   known: { tools: string[]; default_agent: string; hooks: boolean; everyone?: string[] },
-): Catalog {
+): Promise<Catalog> {
+  const tools = await loadTools(dir, known.tools);
+  const names = [...known.tools, ...tools.map((tool) => tool.name)];
   const agents = new Map<string, Agent>();
   for (const name of listFolders(join(dir, 'agents'))) {
     const file = join(dir, 'agents', name, 'agent.json');
     const { system_prompt_path, ...agent } = readJson(file, AgentFile);
     if (agent.name !== name) throw broken(file, `name must be that of its folder, ${name}`);
-    const unknown = agent.tools.filter((tool) => !known.tools.includes(tool));
+    const unknown = agent.tools.filter((tool) => !names.includes(tool));
     if (unknown.length > 0) throw broken(file, `unknown tools: ${unknown.join(', ')}`);
     const system_prompt = readText(join(dir, 'agents', name, system_prompt_path)).trim();
-    const tools = [...new Set([...agent.tools, ...(known.everyone ?? [])])];
-    agents.set(name, { ...agent, tools, system_prompt });
+    const has = [...new Set([...agent.tools, ...(known.everyone ?? [])])];
+    agents.set(name, { ...agent, tools: has, system_prompt });
   }
   if (!agents.has(known.default_agent)) {
     throw broken(
@@ -64,5 +68,6 @@ export function loadCatalog(
     soul: readJson(join(dir, 'core_soul.json'), SoulFile),
     models: readJson(join(dir, 'models.json'), ModelTable),
     hooks: known.hooks ? loadHooks(dir) : NO_HOOKS,
+    tools,
   };
 }

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { EngineExit } from '@september/contract';
 import type { z } from 'zod';
 import { StartError, systemCode } from '../errors.ts';
@@ -13,6 +13,17 @@ export function listFolders(dir: string): string[] {
   try {
     const entries = readdirSync(dir, { withFileTypes: true });
     return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  } catch (error) {
+    throw broken(dir, `cannot be read (${systemCode(error)})`, error);
+  }
+}
+
+/** Names, without `.json`, of the files in `dir`, which need not be there. */
+export function listJson(dir: string): string[] {
+  if (!existsSync(dir)) return [];
+  try {
+    const names = readdirSync(dir).filter((name) => name.endsWith('.json'));
+    return names.map((name) => name.slice(0, -'.json'.length)).sort();
   } catch (error) {
     throw broken(dir, `cannot be read (${systemCode(error)})`, error);
   }

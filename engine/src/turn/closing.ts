@@ -10,10 +10,11 @@
 import type { Brain } from '../brain/brain.ts';
 import type { StoredMessage } from '../brain/messages.ts';
 import { EngineError } from '../errors.ts';
+import type { Schema } from '../json_schema.ts';
 import type { NoteKind } from '../types.ts';
 import { isNote, note } from './note.ts';
 import type { Answer, ThreadRecord } from './record.ts';
-import { compileSchema, MAX_REPAIRS, repairNote, type Schema, textOf } from './structured_output.ts';
+import { compileSchema, MAX_REPAIRS, repairNote, textOf } from './structured_output.ts';
 
 export type Closing = {
   brain: Brain;

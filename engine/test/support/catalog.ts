@@ -5,10 +5,14 @@ import { temporaryFolder } from './engine.ts';
 
 const STOCK = fileURLToPath(new URL('../../../catalog', import.meta.url));
 
-/** A catalog beside the stock one: its models and soul, and these agents, each with its tools and, maybe, model. */
+/**
+ * A catalog beside the stock one: its models and soul, and these agents, each with its tools and, maybe, model. `tools`:
+ * definitions by the names of their files.
+ */
 export function catalogOf(
   agents: Record<string, string[]>,
   models: Record<string, string> = {},
+  tools: Record<string, unknown> = {},
 ): { CATALOG_DIR: string } {
   const folder = temporaryFolder();
   for (const file of ['models.json', 'core_soul.json']) cpSync(join(STOCK, file), join(folder, file));
@@ -24,6 +28,10 @@ export function catalogOf(
     };
     writeFileSync(join(place, 'agent.json'), JSON.stringify(agent));
     writeFileSync(join(place, 'system-prompt.md'), `You are the ${name}.`);
+  }
+  mkdirSync(join(folder, 'tools'));
+  for (const [name, tool] of Object.entries(tools)) {
+    writeFileSync(join(folder, 'tools', `${name}.json`), JSON.stringify(tool));
   }
   return { CATALOG_DIR: folder };
 }
