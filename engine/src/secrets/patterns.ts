@@ -83,7 +83,7 @@ export const PATTERNS: Pattern[] = [
   {
     kind: 'private_key',
     before: '-----BEGIN [A-Z0-9 ]{0,24}PRIVATE KEY(?: BLOCK)?-----',
-    chars: '(?:(?!-----END)[^])',
+    chars: '(?:(?!-----(?:BEGIN|END))[^])',
     min: 40,
     // A key of 8,192 bits in PEM is half of it.
     max: 16_384,

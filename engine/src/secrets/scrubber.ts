@@ -29,8 +29,11 @@ type Form = {
   kind: string;
   /** What stands before; sticky. */
   before: RegExp;
-  /** How much of the text from `at` on is the secret: 0 for none, `open` if what is there could still become one. */
-  measure(text: string, at: number, is_over: boolean): number | 'open';
+  /**
+   * How much of the text from `at` on is the secret: 0 for none, `open` if what is there could still become one. `ends`:
+   * of this text, for this function to remember how far it has looked.
+   */
+  measure(text: string, at: number, is_over: boolean, ends: Map<Form, number>): number | 'open';
 };
 
 /**
@@ -79,13 +82,14 @@ export function createScrubber(
     let shown = '';
     let decided = from;
     const kinds: string[] = [];
+    const ends = new Map<Form, number>();
     const told = (scanned: { shown: string; decided: number }) => {
       if (kinds.length > 0) redacted([...new Set(kinds)]);
       return scanned;
     };
     for (const { at, form } of begins(text, from)) {
       if (at < decided) continue;
-      const length = form.measure(text, at, is_over);
+      const length = form.measure(text, at, is_over, ends);
       if (length === 0) continue;
       shown += text.slice(decided, at);
       decided = at;
@@ -145,21 +149,26 @@ const MAX_NAME = 64;
 
 function formOfPattern({ kind, before, chars, min, max, check }: Pattern): Form {
   const is_exact = min === max;
-  // One more than can be shows that there is more.
-  const run = new RegExp(`${chars}{0,${max + 1}}`, 'y');
-  return {
+  const run = new RegExp(`${chars}*`, 'y');
+  const form: Form = {
     kind,
     before: new RegExp(before, 'y'),
-    measure(text, at, is_over) {
-      run.lastIndex = at;
-      const found = run.exec(text)?.[0] ?? '';
-      const end = at + found.length;
-      if (end === text.length && found.length <= max && !is_over) return 'open';
-      if (found.length < min || (is_exact && found.length > max)) return 0;
-      const secret = found.slice(0, max);
+    measure(text, at, is_over, ends) {
+      let end = ends.get(form) ?? 0;
+      // Who writes `eyJ.eyJ.eyJ` for a megabyte must not have each of them looked at to its end.
+      if (at >= end) {
+        run.lastIndex = at;
+        end = at + (run.exec(text)?.[0].length ?? 0);
+        ends.set(form, end);
+      }
+      const length = end - at;
+      if (end === text.length && length <= max && !is_over) return 'open';
+      if (length < min || (is_exact && length > max)) return 0;
+      const secret = text.slice(at, Math.min(end, at + max));
       return check?.(secret, text.charAt(at + secret.length)) === false ? 0 : secret.length;
     },
   };
+  return form;
 }
 
 /** A known value in all the ways in which it is usually passed on. */
