@@ -1,12 +1,12 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ToolOutcome } from '../src/tools/contract.ts';
-import { type SearchSettings, webSearchTool } from '../src/tools/web_search.ts';
-import { catalogOf } from './support/catalog.ts';
-import { startEngine, temporaryFolder } from './support/engine.ts';
-import { scriptedModel } from './support/scripted.ts';
-import { BRAVE_KEY, type SearchProviders, searchProviders, TAVILY_KEY } from './support/search_providers.ts';
-import { all, execute } from './support/stream.ts';
-import { toolContext } from './support/tool_context.ts';
+import type { ToolOutcome } from '../../src/tools/contract.ts';
+import { type SearchSettings, webSearchTool } from '../../src/tools/web_search.ts';
+import { catalogOf } from '../support/catalog.ts';
+import { startEngine, temporaryFolder } from '../support/engine.ts';
+import { scriptedModel } from '../support/scripted.ts';
+import { BRAVE_KEY, type SearchProviders, searchProviders, TAVILY_KEY } from '../support/search_providers.ts';
+import { all, execute } from '../support/stream.ts';
+import { toolContext } from '../support/tool_context.ts';
 
 let providers: SearchProviders;
 beforeAll(async () => {

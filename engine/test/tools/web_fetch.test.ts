@@ -1,19 +1,19 @@
 import type { RequestListener } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createPageReader } from '../src/media/page.ts';
-import { createPdfReader } from '../src/media/pdf.ts';
-import { createGuard } from '../src/net/guard.ts';
-import { parseHosts } from '../src/net/hosts.ts';
-import type { Tool, ToolOutcome } from '../src/tools/contract.ts';
-import { webFetchTool } from '../src/tools/web_fetch.ts';
-import { pdf } from './media/files.ts';
-import { catalogOf } from './support/catalog.ts';
-import { startEngine, temporaryFolder } from './support/engine.ts';
-import { scriptedModel } from './support/scripted.ts';
-import { type Site, site } from './support/site.ts';
-import { all, execute } from './support/stream.ts';
-import { toolContext } from './support/tool_context.ts';
+import { createPageReader } from '../../src/media/page.ts';
+import { createPdfReader } from '../../src/media/pdf.ts';
+import { createGuard } from '../../src/net/guard.ts';
+import { parseHosts } from '../../src/net/hosts.ts';
+import type { Tool, ToolOutcome } from '../../src/tools/contract.ts';
+import { webFetchTool } from '../../src/tools/web_fetch.ts';
+import { pdf } from '../media/files.ts';
+import { catalogOf } from '../support/catalog.ts';
+import { startEngine, temporaryFolder } from '../support/engine.ts';
+import { scriptedModel } from '../support/scripted.ts';
+import { type Site, site } from '../support/site.ts';
+import { all, execute } from '../support/stream.ts';
+import { toolContext } from '../support/tool_context.ts';
 
 type Page = {
   url: string;
