@@ -126,6 +126,7 @@ async function start(): Promise<void> {
   const { createHooks } = await import('./turn/hooks.ts');
   const { createGuards } = await import('./turn/guards.ts');
   const { createPlanner } = await import('./turn/planner.ts');
+  const { createPermissions } = await import('./permissions/permissions.ts');
   const { soulOnly } = await import('./turn/recall.ts');
   const { createSideCall } = await import('./turn/side_call.ts');
   const { createCoordinator } = await import('./turn/coordinator.ts');
@@ -181,6 +182,7 @@ async function start(): Promise<void> {
     cache_monitor: config.cache_monitor && herald.provider !== 'demo' ? createCacheMonitor() : undefined,
     tools,
     hooks,
+    permissions: createPermissions({ rules: catalog.permissions, roots, allowed_hosts: [] }),
     endTurn: sandbox.endTurn,
     now,
     newId,

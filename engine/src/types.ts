@@ -37,8 +37,17 @@ export type ToolUseBlock = {
   signature?: string;
 };
 
-/** `error` is a reason such as `invalid_input`; then `output` may be empty or explain it. */
-export type ToolResultBlock = { type: 'tool_result'; tool_use_id: string; output: unknown; error?: string };
+/**
+ * `error` is a reason such as `invalid_input`; then `output` may be empty or explain it. `outside`: strangers wrote it; a
+ * mark that they cannot know, to tell the model where their words begin and end.
+ */
+export type ToolResultBlock = {
+  type: 'tool_result';
+  tool_use_id: string;
+  output: unknown;
+  error?: string;
+  outside?: string;
+};
 
 export type MediaSource = { type: 'base64'; media_type: string; data: string } | { type: 'url'; url: string };
 
@@ -100,3 +109,15 @@ export type StreamEvent =
       provider: ProviderName;
       cost_usd: number | null;
     };
+
+/**
+ * Something that is not simply allowed. `subject`: what exactly, a path, a host or a command; with `danger` it is what
+ * an answer for later is remembered by. `opens`: what a yes lets the call reach.
+ */
+export type Finding = {
+  danger: string;
+  decision: 'ask' | 'deny';
+  subject: string;
+  reason: string;
+  opens?: { path: string } | { host: string };
+};

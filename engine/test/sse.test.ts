@@ -102,6 +102,7 @@ beforeAll(async () => {
       watches_stop: false,
       atStop: async () => undefined,
     },
+    permissions: { judge: async () => [] },
     endTurn() {},
     hitl_ttl_ms: 1_000_000,
     secrets: NO_SECRETS,

@@ -14,6 +14,8 @@ import { lockBrain } from './lock.ts';
 import { type Messages, openMessages } from './messages.ts';
 import { migrate } from './migrate.ts';
 import { type ModelCalls, openModelCalls } from './model_calls.ts';
+import { type Observability, openObservability } from './observability.ts';
+import { openRememberedPermissions, type RememberedPermissions } from './remembered_permissions.ts';
 import { openToolCalls, type ToolCalls } from './tool_calls.ts';
 import { openTurns, type Turns } from './turns.ts';
 import { openWorkingMemory, type WorkingMemory } from './working_memory.ts';
@@ -31,6 +33,8 @@ export type Brain = {
   model_calls: ModelCalls;
   tool_calls: ToolCalls;
   hitl: Hitl;
+  remembered_permissions: RememberedPermissions;
+  observability: Observability;
   ingestion: Ingestion;
   working_memory: WorkingMemory;
   events: EventLog;
@@ -94,10 +98,12 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     now: options.now,
   });
   const working_memory = openWorkingMemory(db);
+  const observability = openObservability(db);
   const purging = setInterval(() => {
     try {
       keys.purge();
       working_memory.expire(options.now());
+      observability.expire(options.now());
     } catch (error) {
       options.onError(error);
     }
@@ -115,6 +121,8 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     model_calls: openModelCalls(db),
     tool_calls: openToolCalls(db),
     hitl: openHitl(db),
+    remembered_permissions: openRememberedPermissions(db),
+    observability,
     ingestion: openIngestion(db),
     working_memory,
     events,

@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
-import type { ContentBlock } from '../types.ts';
+import type { ContentBlock, Finding } from '../types.ts';
 import { integer, integerOrNull, type Row, text, textOrNull } from './sqlite.ts';
 
 /** What a person has said. `content` are blocks to include, such as images. */
@@ -20,6 +20,8 @@ export type NewHitlRequest = {
   question: string;
   tool: string | null;
   input: Record<string, unknown> | null;
+  /** What exactly is to be allowed; null where the question says it all. */
+  findings: Finding[] | null;
   created_at: number;
   expires_at: number;
 };
@@ -36,8 +38,8 @@ export type Hitl = ReturnType<typeof openHitl>;
 export function openHitl(db: DatabaseSync) {
   const insert = db.prepare(`
     INSERT INTO hitl_requests (request_id, task_id, turn_id, message_id, ordinal, purpose, attempt, kind, question,
-      tool, input, created_at, expires_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+      tool, input, findings, created_at, expires_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
   const byCall = db.prepare(
     'SELECT * FROM hitl_requests WHERE message_id = ? AND ordinal = ? AND purpose = ? AND attempt = ?',
   );
@@ -66,6 +68,7 @@ export function openHitl(db: DatabaseSync) {
         request.question,
         request.tool,
         request.input === null ? null : JSON.stringify(request.input),
+        request.findings === null ? null : JSON.stringify(request.findings),
         request.created_at,
         request.expires_at,
       );
@@ -106,6 +109,7 @@ export function openHitl(db: DatabaseSync) {
 
 function toRequest(row: Row): HitlRequest {
   const input = textOrNull(row, 'input');
+  const findings = textOrNull(row, 'findings');
   const answer = textOrNull(row, 'answer');
   return {
     request_id: text(row, 'request_id'),
@@ -119,6 +123,7 @@ function toRequest(row: Row): HitlRequest {
     question: text(row, 'question'),
     tool: textOrNull(row, 'tool'),
     input: input === null ? null : JSON.parse(input),
+    findings: findings === null ? null : JSON.parse(findings),
     created_at: integer(row, 'created_at'),
     expires_at: integer(row, 'expires_at'),
     state: toState(text(row, 'state')),

@@ -69,6 +69,9 @@ export function openMessages(db: DatabaseSync) {
      WHERE turn_id = ? AND thread_id = ? AND role = 'assistant' AND superseded = 0 ORDER BY position DESC LIMIT ?`);
   const byId = db.prepare('SELECT content FROM messages WHERE message_id = ?');
   const at = db.prepare(`SELECT ${columns} FROM messages WHERE position = ? AND superseded = 0`);
+  const before = db.prepare(`
+    SELECT ${columns} FROM messages
+     WHERE task_id = ? AND thread_id = ? AND position < ? AND superseded = 0 ORDER BY position DESC LIMIT 1`);
   const newest = db.prepare('SELECT coalesce(max(position), 0) AS position FROM messages WHERE turn_id = ?');
 
   return {
@@ -104,6 +107,10 @@ export function openMessages(db: DatabaseSync) {
     /** All messages of a turn in a thread, oldest first. */
     ofTurn: (turn_id: string, thread_id: string): StoredMessage[] =>
       ofTurn.all(turn_id, thread_id).map(toMessage),
+
+    /** The live one that stands in front of this position in its thread. */
+    before: (task_id: string, thread_id: string, position: number): StoredMessage | undefined =>
+      before.all(task_id, thread_id, position).map(toMessage)[0],
 
     /** What a message says; nothing where there is no such message. */
     content(message_id: string): ContentBlock[] {

@@ -16,8 +16,8 @@ import { integer, integerOrNull, type Row, text, textOrNull } from './sqlite.ts'
  */
 export type CallState = 'intended' | 'started' | 'done' | 'unknown';
 
-/** `hook`: what a hook has said about it. */
-export type Outcome = Pick<ToolResultBlock, 'output' | 'error'> & { hook?: string };
+/** `hook`: what a hook has said about it. `outside`: strangers wrote it. */
+export type Outcome = Pick<ToolResultBlock, 'output' | 'error'> & { hook?: string; outside?: true };
 
 export type ToolCallRow = {
   message_id: string;

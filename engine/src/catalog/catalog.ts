@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { broken, listFolders, readJson, readText } from './files.ts';
 import { type HookSettings, loadHooks, NO_HOOKS } from './hooks.ts';
 import { ModelTable } from './models.ts';
+import { loadPermissions, type PermissionRules } from './permissions.ts';
 import { type CatalogTool, loadTools } from './tools.ts';
 
 /**
@@ -33,6 +34,7 @@ export type Catalog = {
   soul: Soul;
   models: ModelTable;
   hooks: HookSettings;
+  permissions: PermissionRules;
   tools: CatalogTool[];
 };
 
@@ -68,6 +70,7 @@ export async function loadCatalog(
     soul: readJson(join(dir, 'core_soul.json'), SoulFile),
     models: readJson(join(dir, 'models.json'), ModelTable),
     hooks: known.hooks ? loadHooks(dir) : NO_HOOKS,
+    permissions: loadPermissions(dir),
     tools,
   };
 }

@@ -19,6 +19,8 @@ import { onError, onInvalid } from './errors.ts';
 import { executeRoutes } from './execute.ts';
 import { healthRoute } from './health.ts';
 import { hitlRoutes } from './hitl.ts';
+import { observabilityRoutes } from './observability.ts';
+import { permissionRoutes } from './permissions.ts';
 import { sandboxCheckRoute } from './sandbox_check.ts';
 import { OPEN_PATHS } from './security.ts';
 import { taskRoutes } from './tasks.ts';
@@ -100,6 +102,8 @@ export function createApp(parts: AppParts): OpenAPIHono<Bindings> {
   });
   hitlRoutes(app, { brain, coordinator, takeMedia });
   taskRoutes(app, { brain, coordinator, secrets: parts.secrets, forgetTask: parts.sandbox.forgetTask });
+  permissionRoutes(app, { brain });
+  observabilityRoutes(app, { brain });
   rotateKeyRoute(app, { keys: brain.keys, log });
   sandboxCheckRoute(app, parts.sandbox);
   docsRoutes(app);

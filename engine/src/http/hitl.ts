@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Brain } from '../brain/brain.ts';
 import { EngineError } from '../errors.ts';
 import { MediaList, type TakeMedia } from '../media/blocks.ts';
+import { answersTo } from '../permissions/permissions.ts';
 import { askingAgent } from '../turn/asking.ts';
 import type { Coordinator } from '../turn/coordinator.ts';
 import { TaskId } from '../turn/request.ts';
@@ -18,11 +19,10 @@ const MAX_ANSWER = 100_000;
 const Answer = z
   .object({
     task_id: TaskId,
-    answer: z
-      .string()
-      .max(MAX_ANSWER)
-      .transform(safeText)
-      .meta({ description: '`yes` or `no` to a permission; free text to a question.' }),
+    answer: z.string().max(MAX_ANSWER).transform(safeText).meta({
+      description:
+        'To a permission `yes` or `no`; where its `answers` have them, `always` to allow exactly this for the rest of the task, and `always_everywhere` for good. To a question free text.',
+    }),
     request_id: z.string().nullish().meta({ description: 'Checked when given.' }),
     feedback: z
       .string()
@@ -47,6 +47,7 @@ const Pending = z
         question: z.string(),
         tool: z.string().optional(),
         input: z.record(z.string(), z.unknown()).optional(),
+        answers: z.array(z.string()).optional(),
         created_at: z.iso.datetime(),
         expires_at: z.iso.datetime(),
       }),
@@ -112,6 +113,7 @@ export function hitlRoutes(
           question: request.question,
           ...(request.tool !== null && { tool: request.tool }),
           ...(request.input !== null && { input: request.input }),
+          ...(request.kind === 'permission' && { answers: answersTo(request.findings) }),
           created_at: new Date(request.created_at).toISOString(),
           expires_at: new Date(request.expires_at).toISOString(),
         })),

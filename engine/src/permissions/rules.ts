@@ -8,21 +8,10 @@
 import { posix } from 'node:path';
 import type { PermissionRule, PermissionRules } from '../catalog/permissions.ts';
 import type { Roots } from '../sandbox/roots.ts';
+import type { Finding } from '../types.ts';
 import { DANGERS, type Danger, type Deed, type Step } from './deeds.ts';
 import { bytesAt, holdsRoot, isFolder, type Place, placeOf } from './places.ts';
 import { isMarked, shown, type Word } from './words.ts';
-
-/**
- * Something that is not simply allowed. `subject`: what exactly, a path, a host or a command; with `danger` it is what
- * an answer for later is remembered by. `opens`: what a yes lets the call reach.
- */
-export type Finding = {
-  danger: Danger | 'rule';
-  decision: 'ask' | 'deny';
-  subject: string;
-  reason: string;
-  opens?: { path: string } | { host: string };
-};
 
 export type Judge = {
   rules: PermissionRules;

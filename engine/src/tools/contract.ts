@@ -24,7 +24,12 @@ export type FailureReason =
   | 'execution_failed';
 
 /** `output` must survive JSON. With `error`, a reason or a code of the catalogue, it explains, in words for the model. */
-export type ToolOutcome = { output: unknown; error?: FailureReason | ErrorCode };
+export type ToolOutcome = {
+  output: unknown;
+  error?: FailureReason | ErrorCode;
+  /** Strangers wrote it, also where the tool is not one that `brings_outside`. */
+  outside?: true;
+};
 
 /** What a call would do, as far as permissions have to know. Paths and commands are as the model gave them. */
 export type Action =
@@ -93,7 +98,10 @@ export const PathInput = z
 
 /** Makes a tool from its schema and a `run` that gets input which has passed it. */
 export function defineTool<Schema extends z.ZodObject>(
-  tool: Pick<Tool, 'acts' | 'asks' | 'brings_outside' | 'check' | 'time_limit_ms'> & {
+  tool: Pick<
+    Tool,
+    'acts' | 'asks' | 'brings_outside' | 'check' | 'high_cost' | 'requires_permission' | 'time_limit_ms'
+  > & {
     name: string;
     description: string;
     effect: Effect | Tool['effect'];

@@ -6,6 +6,7 @@ import type { Catalog } from '../catalog/catalog.ts';
 import { EngineError } from '../errors.ts';
 import type { Herald } from '../herald/contract.ts';
 import { errorFields, type Log } from '../observe/log.ts';
+import { answersTo, type Permissions } from '../permissions/permissions.ts';
 import { createSlots, type ToolRunner } from '../tools/runner.ts';
 import type { IngestedDocument, TextBlock } from '../types.ts';
 import type { CacheMonitor } from './cache_monitor.ts';
@@ -122,6 +123,7 @@ export type CoordinatorParts = RecordParts & {
   hooks: Hooks;
   /** What tools have left running for a turn ends with it. */
   endTurn: (turn_id: string) => void;
+  permissions: Permissions;
   log: Log;
   limits: {
     default_agent: string;
@@ -306,6 +308,7 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
         cache_monitor: parts.cache_monitor,
         tools: parts.tools,
         hooks: parts.hooks,
+        permissions: parts.permissions,
         record,
         task_id: slot.task_id,
         turn_id: slot.turn_id,
@@ -411,9 +414,11 @@ export function createCoordinator(parts: CoordinatorParts): Coordinator {
       if (request === undefined || (request_id ?? request.request_id) !== request.request_id) {
         throw new EngineError('NOT_FOUND', 'Nothing waits for this answer; it may have been given already.');
       }
-      if (request.kind === 'permission' && answered.answer !== 'yes' && answered.answer !== 'no') {
-        throw new EngineError('INVALID_REQUEST', 'body.answer: must be "yes" or "no"', {
-          issues: [{ path: 'body.answer', message: 'must be "yes" or "no"' }],
+      const possible = answersTo(request.findings);
+      if (request.kind === 'permission' && !possible.includes(answered.answer)) {
+        const message = `must be one of ${possible.join(', ')}`;
+        throw new EngineError('INVALID_REQUEST', `body.answer: ${message}`, {
+          issues: [{ path: 'body.answer', message }],
         });
       }
       resolveRequest(parts, request, answered, documents);

@@ -160,6 +160,10 @@ export const HitlRequest = z
     question: z.string(),
     tool: z.string().optional(),
     input: z.record(z.string(), z.unknown()).optional(),
+    answers: z
+      .array(z.string())
+      .optional()
+      .meta({ description: 'Of a permission: what may be answered, `always` where it can be remembered.' }),
     created_at: z.iso.datetime(),
     expires_at: z.iso
       .datetime()

@@ -28,19 +28,24 @@ export function isOpening({ role, content }: Message): boolean {
   );
 }
 
+/** Whether there are words of strangers in it. */
+export const bringsOutside = (content: ContentBlock[]): boolean =>
+  content.some((block) => block.type === 'tool_result' && block.outside !== undefined);
+
 /**
  * The message that answers `calls`: their outcomes in the order of the calls, then what a person and what hooks said
- * to them, then `warning`.
+ * to them, then `warning`. `mark`: nobody outside knows it; it tells where the words of strangers begin and end.
  */
 export function resultsMessage(
   calls: ToolUseBlock[],
   rows: ToolCallRow[],
   said: Answered[],
+  mark: string,
   warning?: TextBlock,
 ): ContentBlock[] {
   const results = calls.map((call, ordinal): ToolResultBlock => {
-    const { hook: _, ...outcome } = rows[ordinal]?.outcome ?? INTERRUPTED;
-    return { type: 'tool_result', tool_use_id: call.id, ...outcome };
+    const { hook: _, outside, ...outcome } = rows[ordinal]?.outcome ?? INTERRUPTED;
+    return { type: 'tool_result', tool_use_id: call.id, ...outcome, ...(outside && { outside: mark }) };
   });
   const hooked = rows.flatMap(({ tool, outcome }) =>
     outcome?.hook === undefined
@@ -60,9 +65,9 @@ const INTERRUPTED: Outcome = {
 };
 
 /** The answers that `last`, the last message of a cut turn, still owes, or undefined when it owes none. */
-export function owedResults(last: StoredMessage, rows: ToolCallRow[]): Message | undefined {
+export function owedResults(last: StoredMessage, rows: ToolCallRow[], mark: string): Message | undefined {
   if (last.role !== 'assistant') return undefined;
   const calls = toolCalls(last.content);
   if (calls.length === 0) return undefined;
-  return { role: 'user', content: resultsMessage(calls, rows, []) };
+  return { role: 'user', content: resultsMessage(calls, rows, [], mark) };
 }

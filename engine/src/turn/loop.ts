@@ -4,6 +4,7 @@ import type { Agent, Catalog } from '../catalog/catalog.ts';
 import { type Herald, HeraldError, THINKING_TOKENS } from '../herald/contract.ts';
 import type { Schema } from '../json_schema.ts';
 import type { Log } from '../observe/log.ts';
+import type { Permissions } from '../permissions/permissions.ts';
 import { type ToolOutcome, WaitingForPerson } from '../tools/contract.ts';
 import type { ToolRunner } from '../tools/runner.ts';
 import type { ContentBlock, TextBlock } from '../types.ts';
@@ -11,7 +12,7 @@ import type { CacheMonitor } from './cache_monitor.ts';
 import { type Closing, close, endsAtOnce, lastAnswer } from './closing.ts';
 import type { Contexts, Thread as ContextThread } from './context.ts';
 import { type Guards, REPEAT_WARNING, REPEATS_STOPPED, repeatedCall } from './guards.ts';
-import { toolCalls } from './history.ts';
+import { bringsOutside, toolCalls } from './history.ts';
 import type { Hooks } from './hooks.ts';
 import { type BlockCounter, callModel } from './model_call.ts';
 import type { ThreadRecord, TurnRecord } from './record.ts';
@@ -36,6 +37,7 @@ export type Turn = {
   cache_monitor: CacheMonitor | undefined;
   tools: ToolRunner;
   hooks: Hooks;
+  permissions: Permissions;
   record: TurnRecord;
   task_id: string;
   turn_id: string;
@@ -179,6 +181,7 @@ function toolStep(turn: Turn, thread: Thread, note: TextBlock | undefined): Tool
     task_id: turn.task_id,
     turn_id: turn.turn_id,
     hooks: turn.hooks,
+    permissions: turn.permissions,
     concurrency: turn.limits.tool_concurrency,
     signal: turn.signal,
     end: turn.end,
@@ -230,8 +233,12 @@ async function runAgent(
     throw error;
   }
   if (ended === 'waiting') throw new WaitingForPerson();
-  const answer = lastAnswer(turn.brain.messages.ofTurn(turn.turn_id, record.thread_id));
-  return { output: answer.map(({ content }) => wordsOf(content)).join('') };
+  const said = messages.ofTurn(turn.turn_id, record.thread_id);
+  const output = lastAnswer(said)
+    .map(({ content }) => wordsOf(content))
+    .join('');
+  // What it has read may speak through it.
+  return said.some(({ content }) => bringsOutside(content)) ? { output, outside: true } : { output };
 }
 
 const wordsOf = (content: ContentBlock[]) =>

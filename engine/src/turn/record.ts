@@ -1,12 +1,14 @@
 import type { Brain } from '../brain/brain.ts';
 import type { NewEvent } from '../brain/channel_state.ts';
 import type { NewCompaction } from '../brain/compactions.ts';
-import type { Answered, NewHitlRequest } from '../brain/hitl.ts';
+import type { Answered, HitlRequest, NewHitlRequest } from '../brain/hitl.ts';
 import type { StoredMessage } from '../brain/messages.ts';
+import type { Observed } from '../brain/observability.ts';
 import type { CallId, Outcome, ToolCallRow } from '../brain/tool_calls.ts';
 import type { NoteChange } from '../brain/working_memory.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
+import { answersTo } from '../permissions/permissions.ts';
 import type { ScrubbedStream, Scrubber } from '../secrets/scrubber.ts';
 import type {
   ContentBlock,
@@ -85,12 +87,18 @@ export type ThreadRecord = {
     duration_ms: number,
     /** Told to the model after the results. */
     note?: TextBlock,
+    /** Why it was allowed or not. */
+    decided?: Decided,
   ): void;
   /** A person is asked; the turn waits. */
   ask(
     request: Omit<NewHitlRequest, 'request_id' | 'task_id' | 'turn_id' | 'created_at' | 'expires_at'>,
+    decided?: Decided,
   ): void;
 };
+
+/** What was decided about a call, for those who look after the Engine. */
+export type Decided = Pick<Observed, 'kind' | 'data'>;
 
 /** `repairs`: answers before it that did not fit the schema. */
 export type Structured = { output: unknown; repairs: number };
@@ -138,6 +146,11 @@ export function turnRecord(
       newEvent({ task_id, turn_id }, parent_tool_call_id, event, now(), secrets.shown);
     /** The block that is being shown: a secret may be cut over its pieces. */
     let block: { type: 'text_delta' | 'thinking_delta'; text: ScrubbedStream } | undefined;
+
+    const observe = (decided: Decided | undefined) => {
+      if (decided === undefined) return;
+      brain.observability.append({ ...secrets.shown.value(decided), task_id, turn_id, timestamp: now() });
+    };
 
     const store = (content: ContentBlock[], tail?: ContentBlock[]) => {
       const message_id = newId('msg');
@@ -258,7 +271,7 @@ export function turnRecord(
         commit([], () => tool_calls.start(call));
       },
 
-      settle(asking, call, state, said_by_tool, duration_ms, note) {
+      settle(asking, call, state, said_by_tool, duration_ms, note, decided) {
         const outcome = secrets.model.value(said_by_tool);
         const rows = tool_calls
           .ofMessage(call.message_id)
@@ -267,15 +280,16 @@ export function turnRecord(
         const showing = (held < 0 ? rows : rows.slice(0, held)).filter((row) => !row.shown);
         commit(showing.map(toolResultEvent).map(toEvent), () => {
           tool_calls.settle(call, state, outcome, duration_ms);
+          observe(decided);
           for (const row of showing) tool_calls.show(row);
           if (held < 0) {
             const said = rows.flatMap((row) => hitl.said(row));
-            store(resultsMessage(toolCalls(asking.content), rows, said, note));
+            store(resultsMessage(toolCalls(asking.content), rows, said, newId('outside'), note));
           }
         });
       },
 
-      ask(request) {
+      ask(request, decided) {
         const created_at = now();
         const asked = {
           ...secrets.shown.value(request),
@@ -285,7 +299,7 @@ export function turnRecord(
           created_at,
           expires_at: created_at + hitl_ttl_ms,
         };
-        const { request_id, kind, question, tool, input } = asked;
+        const { request_id, kind, question, tool, input, findings } = asked;
         const event: EventBody = {
           type: 'hitl_request',
           request_id,
@@ -293,10 +307,14 @@ export function turnRecord(
           question,
           ...(tool !== null && { tool }),
           ...(input !== null && { input }),
+          ...(kind === 'permission' && { answers: answersTo(findings) }),
           created_at: new Date(created_at).toISOString(),
           expires_at: new Date(asked.expires_at).toISOString(),
         };
-        commit([toEvent(event)], () => hitl.ask(asked));
+        commit([toEvent(event)], () => {
+          hitl.ask(asked);
+          observe(decided);
+        });
       },
     };
   }
@@ -327,7 +345,9 @@ export function turnRecord(
       commit(shown.map(own.toEvent), (ids) => {
         const last = messages.last(task_id, '');
         const owed =
-          last === undefined ? undefined : owedResults(last, tool_calls.ofMessage(last.message_id));
+          last === undefined
+            ? undefined
+            : owedResults(last, tool_calls.ofMessage(last.message_id), newId('outside'));
         if (owed !== undefined) {
           const message_id = newId('msg');
           messages.append({
@@ -438,10 +458,10 @@ export function openTurn({ brain, now, newId, secrets }: RecordParts, opening: O
   return first_event_id;
 }
 
-/** Writes a person's answer and shows `hitl_resolved`, as one. @returns false when nothing waited for it any more. */
+/** Writes a person's answer, and what they allowed for later, and shows `hitl_resolved`, as one. @returns false when nothing waited for it any more. */
 export function resolveRequest(
-  { brain, now, secrets }: RecordParts,
-  request: TurnIds & { request_id: string },
+  { brain, now, newId, secrets }: RecordParts,
+  request: TurnIds & Pick<HitlRequest, 'request_id' | 'tool' | 'findings'>,
   answered: Answered,
   documents: IngestedDocument[],
 ): boolean {
@@ -450,6 +470,16 @@ export function resolveRequest(
   const resolved: EventBody = { type: 'hitl_resolved', request_id, answer: answered.answer };
   brain.events.commit([newEvent(request, undefined, resolved, now(), secrets.shown)], () => {
     brain.hitl.answer(request_id, answered, now());
+    for (const { danger, subject } of answered.answer.startsWith('always') ? (request.findings ?? []) : []) {
+      brain.remembered_permissions.add({
+        permission_id: newId('perm'),
+        task_id: answered.answer === 'always' ? request.task_id : null,
+        tool: request.tool ?? '',
+        danger,
+        subject,
+        created_at: now(),
+      });
+    }
     brain.ingestion.insert(request.task_id, brain.messages.newest(request.turn_id), documents);
   });
   return true;
