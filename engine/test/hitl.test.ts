@@ -4,7 +4,18 @@ import { describe, expect, it } from 'vitest';
 import { type Engine, startEngine, temporaryFolder } from './support/engine.ts';
 import { answer, asks, isAsked } from './support/person.ts';
 import { scriptedModel } from './support/scripted.ts';
-import { all, errorOf, events, execute, outline, rest, textOf, turn, until } from './support/stream.ts';
+import {
+  all,
+  errorOf,
+  events,
+  execute,
+  outline,
+  type Received,
+  rest,
+  textOf,
+  turn,
+  until,
+} from './support/stream.ts';
 
 const model = await scriptedModel();
 const folder = temporaryFolder();
@@ -184,7 +195,7 @@ describe('a turn that is cancelled', () => {
 });
 
 describe('write_file', () => {
-  it('writes inside the roots and nowhere else', async () => {
+  it('writes inside the roots, and nowhere else after a no', async () => {
     const write = (path: string, content: string, mode = 'overwrite') => ({
       tool: 'write_file',
       input: { path, content, mode },
@@ -204,7 +215,15 @@ describe('write_file', () => {
       { steps: [{ tool: 'read_file', input: { path: 'a.txt' } }] },
       { steps: [{ text: 'Done.' }] },
     );
-    const received = await turn(engine, 'write', 'Write.');
+    const stream = events(await execute(engine, { task_id: 'write', message: 'Write.' }));
+    const received: Received[] = [];
+    for (const path of ['../outside.txt', '/etc/september', '..']) {
+      const seen = await until(stream, isAsked);
+      expect(seen.at(-1)?.data).toMatchObject({ kind: 'permission', input: { path } });
+      received.push(...seen);
+      await respond({ task_id: 'write', answer: 'no' });
+    }
+    received.push(...(await rest(stream)));
     const results = received.filter((event) => event.type === 'tool_result').map((event) => event.data);
     expect(results.slice(0, 6).map(({ error }) => error)).toEqual([
       undefined,

@@ -46,16 +46,11 @@ export function judgeCommand(judge: Judge, command: string, steps: Step[]): Find
   return unique(findings);
 }
 
+/** A tool that writes does so on this machine, where /tmp is everybody's. */
 export function judgeWrite(judge: Judge, path: string): Finding[] {
-  const [folder] = judge.roots.paths;
-  return unique(
-    judgeDeed(
-      judge,
-      { words: [], folders: [folder], deeds: [] },
-      { kind: 'write', path, how: 'create' },
-      path,
-    ),
-  );
+  const place = placeOf(judge.roots, judge.roots.paths[0], path);
+  const deed = { kind: 'write', path, how: 'create' } as const;
+  return place === undefined ? found(judge, 'unclear', path) : unique(judgePlace(judge, place, deed, false));
 }
 
 export function judgeHost(judge: Judge, host: string): Finding[] {
@@ -126,7 +121,7 @@ function judgeDeed(judge: Judge, step: Step, deed: Deed, command: string): Findi
     case 'delete':
       return step.folders.flatMap((folder) => {
         const place = placeOf(judge.roots, folder, deed.path, deed.kind === 'delete');
-        if (place !== undefined) return judgePlace(judge, place, deed);
+        if (place !== undefined) return judgePlace(judge, place, deed, true);
         if (deed.kind === 'write' && deed.how === 'create') return [];
         return found(
           judge,
@@ -142,6 +137,7 @@ function judgePlace(
   judge: Judge,
   place: Place,
   deed: Extract<Deed, { kind: 'write' | 'delete' }>,
+  has_scratch: boolean,
 ): Finding[] {
   const { path, where } = place;
   const findings = byRules(
@@ -157,7 +153,7 @@ function judgePlace(
   if (where === 'brain') return [brainFinding(path)];
   const is_whole = deed.kind === 'delete' && deed.whole;
   if (where === 'outside') {
-    if (!is_whole && SCRATCH.test(`${path}${place.is_pattern ? '/.' : ''}`)) return findings;
+    if (has_scratch && !is_whole && SCRATCH.test(`${path}${place.is_pattern ? '/.' : ''}`)) return findings;
     const [danger, does] =
       deed.kind === 'delete'
         ? (['delete_outside', 'deletes'] as const)
