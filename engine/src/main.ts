@@ -182,7 +182,7 @@ async function start(): Promise<void> {
     cache_monitor: config.cache_monitor && herald.provider !== 'demo' ? createCacheMonitor() : undefined,
     tools,
     hooks,
-    permissions: createPermissions({ rules: catalog.permissions, roots, allowed_hosts: [] }),
+    permissions: createPermissions({ rules: catalog.permissions, roots, allowed_hosts: [] }, quiet),
     endTurn: sandbox.endTurn,
     now,
     newId,

@@ -4,7 +4,9 @@
  * Nothing is decided by what the model says it does, only by what it would do: the command it gives, the path, the
  * host, and what it has just read. The grammar is loaded with the first command. Source: engine-runtime, "Permissions".
  */
+import { createHash } from 'node:crypto';
 import { canonical } from '../brain/tool_calls.ts';
+import type { Scrubber } from '../secrets/scrubber.ts';
 import type { Tool } from '../tools/contract.ts';
 import type { Finding } from '../types.ts';
 import { type Grammar, loadGrammar } from './grammar.ts';
@@ -25,9 +27,17 @@ const MAX_SUBJECT = 2_000;
 /** Of a command or an input in a question, characters. */
 const MAX_SHOWN = 2_000;
 
-export function createPermissions(judge: Judge): Permissions {
+/** `scrubber`: what is asked, kept and shown has no secrets in it. */
+export function createPermissions(judge: Judge, scrubber: Pick<Scrubber, 'text'>): Permissions {
   const [folder] = judge.roots.paths;
   let loading: Promise<Grammar> | undefined;
+
+  /** Two subjects that differ in a secret only are still two. */
+  function named(subject: string): string {
+    const scrubbed = scrubber.text(subject);
+    if (scrubbed === subject) return subject;
+    return `${scrubbed} #${createHash('sha256').update(subject).digest('hex').slice(0, 16)}`;
+  }
 
   return {
     async judge(tool, input, after_outside) {
@@ -47,7 +57,11 @@ export function createPermissions(judge: Judge): Permissions {
           findings.push(...judgeCommand(judge, action.command, steps));
         }
       }
-      return findings;
+      return findings.map((finding) => ({
+        ...finding,
+        subject: named(finding.subject),
+        reason: scrubber.text(finding.reason),
+      }));
     },
   };
 }

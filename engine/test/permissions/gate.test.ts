@@ -211,6 +211,23 @@ it('does not ask about what is everyday, and says why it was allowed', async () 
   await engine.stop();
 });
 
+it('keeps no secret of a command, and tells two apart all the same', async () => {
+  const { engine, outside } = await place();
+  const key = (last: string) => `sk-ant-api03-${'a1B2'.repeat(22)}${last}-AA`;
+  const command = (last: string) => bash(`rm -rf ${outside}; python3 -c "x = '${key(last)}'"`);
+  const { stream } = await asks(engine, 'secret', command('abcde'));
+  await answer(engine, { task_id: 'secret', answer: 'always' });
+  await rest(stream);
+  const kept = await engine.json('/permissions');
+  expect(kept.permissions).toHaveLength(2);
+  expect(JSON.stringify([kept, await observed(engine)])).not.toContain('a1B2a1B2');
+  await runs(engine, 'secret', command('abcde'));
+  const other = await asks(engine, 'secret', command('vwxyz'));
+  await answer(engine, { task_id: 'secret', answer: 'no' });
+  await rest(other.stream);
+  await engine.stop();
+});
+
 it('refuses the brain without asking', async () => {
   const { engine, folder } = await place();
   const results = await runs(engine, 'brain', bash('echo x > ../brain.sqlite'), {
