@@ -82,6 +82,7 @@ async function start(): Promise<void> {
 
   const { openRoots } = await import('./sandbox/roots.ts');
   const { LIMITS } = await import('./sandbox/limits.ts');
+  const { findHost } = await import('./sandbox/host.ts');
   const { createSandbox } = await import('./sandbox/sandbox.ts');
   const { createGuard } = await import('./net/guard.ts');
   const { createPageReader } = await import('./media/page.ts');
@@ -93,6 +94,7 @@ async function start(): Promise<void> {
     mode: config.sandbox_mode,
     roots,
     catalog_dir: config.catalog_dir,
+    findHost: () => findHost(config.path, process.execPath),
     path: config.path,
     node: process.execPath,
     limits: LIMITS,

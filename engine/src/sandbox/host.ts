@@ -30,11 +30,8 @@ const PROBE_MS = 20_000;
 const probe = (words: string[]): Command => ({ words, cwd: '/', env: {}, stdin: '', timeout_ms: PROBE_MS });
 
 /** @returns why there can be no sandbox, for whoever could mend it. `path`: where programs are looked for. */
-export async function findHost(
-  path: string,
-  node: string,
-  signal: AbortSignal,
-): Promise<Host | { reason: string }> {
+export async function findHost(path: string, node: string): Promise<Host | { reason: string }> {
+  const { signal } = new AbortController();
   const bubblewrap = path
     .split(':')
     .map((folder) => join(folder, 'bwrap'))

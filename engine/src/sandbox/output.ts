@@ -34,7 +34,8 @@ export function createKept(limit = KEPT_BYTES): Kept {
 }
 
 /** Without the character that the cut went through. */
-const headText = (bytes: Buffer) => new TextDecoder().decode(bytes, { stream: true });
+const headText = (bytes: Buffer) =>
+  new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes, { stream: true });
 
 function tailText(bytes: Buffer): string {
   let start = 0;

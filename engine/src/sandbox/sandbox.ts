@@ -19,7 +19,7 @@ import {
   start,
   untilEnded,
 } from './command.ts';
-import { findHost, type Host } from './host.ts';
+import type { Host } from './host.ts';
 import { type Limits, processLimits } from './limits.ts';
 import { INSIDE, LAUNCHER, mountPoints, placesOf, systemPlaces } from './places.ts';
 import type { Roots } from './roots.ts';
@@ -64,7 +64,9 @@ export type SandboxParts = {
   mode: 'auto' | 'none';
   roots: Roots;
   catalog_dir: string;
-  /** Where programs are found; within walls only system folders count. */
+  /** What the machine has for walls; asked at each check. */
+  findHost: () => Promise<Host | { reason: string }>;
+  /** Where programs are found without walls; within them only system folders count. */
   path: string;
   /** Made visible inside, for scripts. */
   node: string;
@@ -166,8 +168,7 @@ export function createSandbox(parts: SandboxParts): Sandbox {
   }
 
   async function examine() {
-    const signal = new AbortController().signal;
-    const found = await findHost(parts.path, parts.node, signal);
+    const found = await parts.findHost();
     if ('reason' in found) {
       const layers = {
         bubblewrap: { state: 'missing', reason: found.reason },
@@ -179,7 +180,8 @@ export function createSandbox(parts: SandboxParts): Sandbox {
       engine_port: parts.engine_port,
       limits,
       host: found,
-      run: (command) => runInside(found, { ...command, cwd: '/' }, { kind: 'hook' }, signal),
+      run: (command) =>
+        runInside(found, { ...command, cwd: '/' }, { kind: 'hook' }, new AbortController().signal),
     });
     const layers = layersOf(found, findings);
     const broken = Object.values(layers).some((layer) => layer.state === 'broken');

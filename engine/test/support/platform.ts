@@ -7,6 +7,7 @@ import { createPageReader } from '../../src/media/page.ts';
 import { createPdfReader } from '../../src/media/pdf.ts';
 import { createGuard } from '../../src/net/guard.ts';
 import { createLog } from '../../src/observe/log.ts';
+import { findHost } from '../../src/sandbox/host.ts';
 import { LIMITS } from '../../src/sandbox/limits.ts';
 import type { Roots } from '../../src/sandbox/roots.ts';
 import { createSandbox } from '../../src/sandbox/sandbox.ts';
@@ -30,6 +31,7 @@ export function allPlatformTools(roots: Roots, brain?: Brain): Tool[] {
     mode: 'auto',
     roots,
     catalog_dir: fileURLToPath(new URL('../../../catalog', import.meta.url)),
+    findHost: () => findHost(process.env.PATH ?? '', process.execPath),
     path: process.env.PATH ?? '',
     node: process.execPath,
     limits: LIMITS,

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { findHost } from '../../src/sandbox/host.ts';
 
-const found = await findHost(process.env.PATH ?? '', process.execPath, new AbortController().signal);
+const found = await findHost(process.env.PATH ?? '', process.execPath);
 
 export const host = 'reason' in found ? undefined : found;
 
