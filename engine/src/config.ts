@@ -43,6 +43,19 @@ const baseUrl = (preset: string) =>
     .prefault(preset)
     .transform((url) => url.replace(/\/+$/, ''));
 
+const hostList = () =>
+  z
+    .string()
+    .prefault('')
+    .transform((text, context) => {
+      const hosts = parseHosts(text);
+      if (!('bad' in hosts)) return hosts;
+      context.addIssue(
+        `${JSON.stringify(hosts.bad)} is no host, *.host, address or range such as 10.0.0.0/8`,
+      );
+      return z.NEVER;
+    });
+
 const DAY_S = 86_400;
 
 /** Every variable this Engine reads, with its default and its meaning: what the reference page prints. */
@@ -186,20 +199,12 @@ export const Variables = z.object({
   SCRUB_TOOL_RESULTS_ENABLED: flag(false).describe(
     'Flag: what looks like a secret is taken out of the results of tools before the model sees them. The Engine’s own keys always are.',
   ),
-  ALLOWED_PRIVATE_HOSTS: z
-    .string()
-    .prefault('')
-    .transform((text, context) => {
-      const hosts = parseHosts(text);
-      if (!('bad' in hosts)) return hosts;
-      context.addIssue(
-        `${JSON.stringify(hosts.bad)} is no host, *.host, address or range such as 10.0.0.0/8`,
-      );
-      return z.NEVER;
-    })
-    .describe(
-      'Comma-separated hosts (`wiki.corp`, `*.corp`), addresses and ranges that web_fetch may reach although they are not on the public internet. Default: none.',
-    ),
+  SANDBOX_ALLOWED_HOSTS: hostList().describe(
+    'Comma-separated hosts (`github.com`, `*.github.com`), addresses and ranges that commands in the sandbox may reach, through a proxy. Default: none, and no network at all.',
+  ),
+  ALLOWED_PRIVATE_HOSTS: hostList().describe(
+    'Comma-separated hosts (`wiki.corp`, `*.corp`), addresses and ranges that web_fetch, and commands where SANDBOX_ALLOWED_HOSTS names them too, may reach although they are not on the public internet. Default: none.',
+  ),
 
   ENGINE_HOST: z.string().prefault('127.0.0.1').describe('Listen address; 0.0.0.0 in the image.'),
   ENGINE_PORT: integer(0, 65_535).prefault('8000').describe('Listen port; 0 takes any free one.'),
@@ -249,6 +254,7 @@ export type Config = {
   continue_cut_answers: boolean;
   hooks: { load: boolean; pre_tool: boolean; post_tool: boolean; stop: boolean };
   sandbox_mode: 'auto' | 'none';
+  sandbox_allowed_hosts: HostList;
   /** Where the Engine finds programs. */
   path: string;
   cache_monitor: boolean;
@@ -375,6 +381,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
       stop: values.STOP_HOOKS_ENABLED,
     },
     sandbox_mode: values.SANDBOX_MODE,
+    sandbox_allowed_hosts: values.SANDBOX_ALLOWED_HOSTS,
     path: given.PATH ?? '/usr/local/bin:/usr/bin:/bin',
     cache_monitor: values.CACHE_HIT_MONITOR_ENABLED,
     compact: values.REACTIVE_COMPACT_ENABLED,

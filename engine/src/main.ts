@@ -81,14 +81,16 @@ async function start(): Promise<void> {
     brainLog.info('Migrated the brain', { extra: { migrations: brain.migrated } });
 
   const { openRoots } = await import('./sandbox/roots.ts');
+  const { createGuard } = await import('./net/guard.ts');
+  const { createEgress } = await import('./sandbox/egress.ts');
   const { LIMITS } = await import('./sandbox/limits.ts');
   const { findHost } = await import('./sandbox/host.ts');
   const { createSandbox } = await import('./sandbox/sandbox.ts');
-  const { createGuard } = await import('./net/guard.ts');
   const { createPageReader } = await import('./media/page.ts');
   const { createPdfReader } = await import('./media/pdf.ts');
   const { platformTools } = await import('./tools/platform.ts');
   const pdf = createPdfReader();
+  const guard = createGuard(config.allowed_private_hosts);
   const roots = openRoots(config.roots, config.brain_path);
   const sandbox = createSandbox({
     mode: config.sandbox_mode,
@@ -98,12 +100,13 @@ async function start(): Promise<void> {
     path: config.path,
     node: process.execPath,
     limits: LIMITS,
+    egress: createEgress(guard, config.sandbox_allowed_hosts),
     engine_port: server.port,
     log: log.named('sandbox'),
     now,
   });
   const platform = platformTools(roots, sandbox, config.media.ingest ? brain.ingestion : undefined, {
-    guard: createGuard(config.allowed_private_hosts),
+    guard,
     pages: createPageReader(),
     pdf,
     search: config.search,

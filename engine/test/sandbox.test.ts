@@ -1,5 +1,6 @@
 import {
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -18,6 +19,7 @@ import { openRoots } from '../src/sandbox/roots.ts';
 import { createSandbox, type SandboxParts } from '../src/sandbox/sandbox.ts';
 import { temporaryFolder } from './support/engine.ts';
 import { host, processesWith } from './support/sandbox.ts';
+import { NO_SECRETS } from './support/secrets.ts';
 
 function hostOf(): Host {
   if (host === undefined) throw new Error('This machine has no sandbox');
@@ -48,14 +50,19 @@ function worldOf(
     path: process.env.PATH ?? '',
     node: process.execPath,
     limits: { ...LIMITS, ...limits },
+    egress: { open: async () => undefined },
     engine_port: 1,
-    log: createLog('ERROR'),
+    log: createLog('ERROR', NO_SECRETS.shown),
     now: () => Date.now(),
   };
   const sandbox = createSandbox(parts);
   const run = async (script: string, opened: string[] = [], timeout_ms = 25_000) => {
     const command = { words: ['bash', '-c', script], cwd: roots.paths[0], stdin: '', timeout_ms };
-    const ended = await sandbox.run(command, { kind: 'task', task_id: 't', turn_id: 'u', opened }, never);
+    const ended = await sandbox.run(
+      command,
+      { kind: 'task', task_id: 't', turn_id: 'u', opened: { paths: opened, hosts: [] } },
+      never,
+    );
     sandbox.endTurn('u');
     return ended;
   };
@@ -112,8 +119,7 @@ describe.skipIf(host === undefined)('what a person has opened', () => {
     const home = temporaryFolder();
     const { run } = worldOf(home);
     // Not in /tmp, which is the task's own in there.
-    const folder = join(process.cwd(), 'node_modules', `.opened-${process.pid}`);
-    mkdirSync(folder);
+    const folder = mkdtempSync('/var/tmp/opened-');
     try {
       const write = `echo x > ${folder}/file`;
       expect((await run(write)).exit_code).not.toBe(0);

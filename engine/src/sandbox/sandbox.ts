@@ -19,6 +19,7 @@ import {
   start,
   untilEnded,
 } from './command.ts';
+import type { Egress } from './egress.ts';
 import type { Host } from './host.ts';
 import { type Limits, processLimits } from './limits.ts';
 import { INSIDE, LAUNCHER, mountPoints, placesOf, systemPlaces } from './places.ts';
@@ -29,7 +30,7 @@ import { createWatchdog } from './watchdog.ts';
 
 /** For whom a command runs: a task's commands share its scratch folder; a hook sees the catalog instead. */
 export type Occasion =
-  | { kind: 'task'; task_id: string; turn_id: string; opened: string[] }
+  | { kind: 'task'; task_id: string; turn_id: string; opened: { paths: string[]; hosts: string[] } }
   | { kind: 'hook' };
 
 export type SandboxCommand = Pick<Command, 'words' | 'cwd' | 'stdin' | 'timeout_ms'>;
@@ -71,6 +72,7 @@ export type SandboxParts = {
   /** Made visible inside, for scripts. */
   node: string;
   limits: Limits;
+  egress: Egress;
   /** The Engine's own port, which nothing inside may reach. */
   engine_port: number;
   log: Log;
@@ -84,6 +86,15 @@ const ENVIRONMENT = {
   USER: 'agent',
   LANG: 'C.UTF-8',
   TERM: 'dumb',
+};
+
+/** What programs look for that know proxies, most of them: there they find the Engine's (`launch.pl`). */
+const PROXY_SOCKET = `${INSIDE}/proxy`;
+const PROXY_PORT = 3128;
+const PROXY = `http://127.0.0.1:${PROXY_PORT}`;
+const PROXY_ENVIRONMENT = {
+  ...{ http_proxy: PROXY, https_proxy: PROXY, HTTP_PROXY: PROXY, HTTPS_PROXY: PROXY },
+  ...{ no_proxy: 'localhost,127.0.0.1', NO_PROXY: 'localhost,127.0.0.1', NODE_USE_ENV_PROXY: '1' },
 };
 
 /** Commands that run and worlds that were left running, of all turns: each may take what `Limits` allow. */
@@ -107,7 +118,7 @@ export function createSandbox(parts: SandboxParts): Sandbox {
     const tmp = of_task ? scratch.of(occasion.task_id) : null;
     const places = placesOf({
       roots,
-      opened: of_task ? occasion.opened : [],
+      opened: of_task ? occasion.opened.paths : [],
       hidden: scratch.folders,
       catalog: { path: parts.catalog_dir, shown: !of_task },
       scratch: tmp,
@@ -116,8 +127,12 @@ export function createSandbox(parts: SandboxParts): Sandbox {
     return { places: [...system, ...places], proc: host.proc, cwd, disks };
   }
 
-  function startInside(host: Host, command: SandboxCommand, occasion: Occasion): Process {
+  async function startInside(host: Host, command: SandboxCommand, occasion: Occasion): Promise<Process> {
     const policy = policyOf(occasion, command.cwd, host);
+    const hosts = occasion.kind === 'task' ? occasion.opened.hosts : [];
+    // Without perl there is nothing inside that would lead to it.
+    const way = host.perl === undefined ? undefined : await parts.egress.open(hosts);
+    if (way !== undefined) policy.places.push({ kind: 'read', from: way.socket, at: PROXY_SOCKET });
     const launcher =
       host.perl === undefined
         ? []
@@ -125,16 +140,24 @@ export function createSandbox(parts: SandboxParts): Sandbox {
             ...[host.perl, LAUNCHER],
             ...(host.landlock ? fileRules(policy) : []),
             ...processLimits(limits, host.threads_counted),
+            ...(way === undefined ? [] : [`proxy=${PROXY_PORT}:${PROXY_SOCKET}`]),
             '--',
           ];
     const filter = host.seccomp === undefined ? undefined : SECCOMP_FD;
     const words = [host.bubblewrap, ...bubblewrapArguments(policy, filter), ...launcher, ...command.words];
     const running = start(
-      { ...command, words, cwd: '/', env: ENVIRONMENT },
+      {
+        ...command,
+        words,
+        cwd: '/',
+        env: way === undefined ? ENVIRONMENT : { ...ENVIRONMENT, ...PROXY_ENVIRONMENT },
+      },
       { seccomp: host.seccomp, told: host.perl !== undefined },
     );
-    count++;
-    running.gone.then(() => count--);
+    running.gone.then(() => {
+      count--;
+      way?.close();
+    });
     chooseFirst(running.pid);
     watchdog.watch(running, policy.disks);
     return running;
@@ -151,7 +174,11 @@ export function createSandbox(parts: SandboxParts): Sandbox {
         failure: { reason: 'limit', message },
       } satisfies Ended;
     }
-    const running = startInside(host, command, occasion);
+    count++;
+    const running = await startInside(host, command, occasion).catch((error) => {
+      count--;
+      throw error;
+    });
     if (occasion.kind === 'task') leave(occasion.turn_id, running);
     const ended = await untilEnded(running, signal);
     if (occasion.kind === 'hook') running.kill();

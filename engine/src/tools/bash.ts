@@ -25,7 +25,7 @@ export function bashTool(sandbox: Pick<Sandbox, 'run'>, roots: Roots): Tool {
     description: [
       'Runs a command in bash, in a sandbox, and answers with stdout, stderr and exit_code; one other than 0 is not an error of the tool.',
       `It starts in ${roots.paths[0]} each time: no variable and no folder is kept from one call to the next, but files are, also those in /tmp, which this task alone has.`,
-      'Nobody can type anything, so use flags such as -y. There is no network unless the operator has allowed hosts.',
+      'Nobody can type anything, so use flags such as -y. There is no network but to the hosts that the operator has allowed, by HTTP_PROXY and HTTPS_PROXY.',
       'Of long output the beginning and the end are kept; write it to a file and read that.',
       'What is started with & goes on until the end of this turn; redirect its output.',
       'Prefer the other tools for reading, finding and writing files.',
@@ -51,7 +51,7 @@ export function bashTool(sandbox: Pick<Sandbox, 'run'>, roots: Roots): Tool {
     async run({ command, timeout_s }, { task_id, turn_id, opened, signal }) {
       const ended = await sandbox.run(
         { words: ['bash', '-c', command], cwd: roots.paths[0], stdin: '', timeout_ms: timeout_s * 1000 },
-        { kind: 'task', task_id, turn_id, opened: opened.paths },
+        { kind: 'task', task_id, turn_id, opened },
         signal,
       );
       return outcomeOf(ended);

@@ -18,6 +18,7 @@ import { createSandbox, type Occasion, type Sandbox } from '../../src/sandbox/sa
 import { catalogOf } from '../support/catalog.ts';
 import { startEngine, temporaryFolder } from '../support/engine.ts';
 import { host, processesWith } from '../support/sandbox.ts';
+import { NO_SECRETS } from '../support/secrets.ts';
 import { WAYS, type Way, type World } from './ways.ts';
 
 const home = temporaryFolder();
@@ -74,8 +75,9 @@ function sandboxOf(found: Host, limits: Limits = LIMITS): Sandbox {
     path: process.env.PATH ?? '',
     node: process.execPath,
     limits,
+    egress: { open: async () => undefined },
     engine_port: Number(world.ENGINE_PORT),
-    log: createLog('ERROR'),
+    log: createLog('ERROR', NO_SECRETS.shown),
     now: () => Date.now(),
   });
 }
@@ -99,7 +101,12 @@ function without(found: Host, layer: 'seccomp' | 'landlock' | 'limits'): Host {
 
 /** Tries one way out; what it has left running ends with its turn. */
 async function attempt(sandbox: Sandbox, way: Pick<Way, 'script'>): Promise<Ended> {
-  const turn: Occasion = { kind: 'task', task_id: 'attacks', turn_id: 'turn', opened: [] };
+  const turn: Occasion = {
+    kind: 'task',
+    task_id: 'attacks',
+    turn_id: 'turn',
+    opened: { paths: [], hosts: [] },
+  };
   const ended = await sandbox.run(commandOf(way), turn, never);
   sandbox.endTurn('turn');
   return ended;

@@ -35,6 +35,7 @@ export function allPlatformTools(roots: Roots, brain?: Brain): Tool[] {
     path: process.env.PATH ?? '',
     node: process.execPath,
     limits: LIMITS,
+    egress: { open: async () => undefined },
     engine_port: 1,
     log,
     now: Date.now,
