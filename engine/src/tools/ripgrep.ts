@@ -11,6 +11,9 @@ import { spawn } from 'node:child_process';
 /** Address space, KiB. Lines are kept twice while they grow: one of 300 MiB does not fit. */
 const MEMORY_KIB = 512 * 1024;
 
+/** Processor time, seconds: an end also when the Engine is killed and cannot set one. */
+const CPU_S = 60;
+
 /** Milliseconds; well below what a tool has. */
 const RUN_MS = 30_000;
 
@@ -53,12 +56,16 @@ export async function ripgrep({ options, where, onLine, signal }: RipgrepRun): P
   signal.throwIfAborted();
   const { rgPath } = await import('@vscode/ripgrep');
   const words = ['--no-config', '--no-messages', '--color=never', ...options, ...WHICH_FILES];
-  const limited = `ulimit -v ${MEMORY_KIB} 2>/dev/null; exec "$0" "$@"`;
-  const child = spawn('/bin/sh', ['-c', limited, rgPath, ...words, '--', 'file' in where ? '-' : './'], {
-    cwd: 'file' in where ? '/' : where.folder,
-    env: {},
-    stdio: ['file' in where ? where.file : 'ignore', 'pipe', 'pipe'],
-  });
+  const limits = `ulimit -t ${CPU_S} 2>/dev/null; ulimit -v ${MEMORY_KIB} 2>/dev/null`;
+  const child = spawn(
+    '/bin/sh',
+    ['-c', `${limits}; exec "$0" "$@"`, rgPath, ...words, '--', 'file' in where ? '-' : './'],
+    {
+      cwd: 'file' in where ? '/' : where.folder,
+      env: {},
+      stdio: ['file' in where ? where.file : 'ignore', 'pipe', 'pipe'],
+    },
+  );
   const { promise: closed, resolve, reject } = Promise.withResolvers<void>();
   child.once('error', reject);
   child.once('close', () => resolve());

@@ -33,13 +33,14 @@ export function makeRoots(): Rooted {
   return { folder, roots, inside: (path) => join(folder, 'root', path) };
 }
 
-/** Every way out of the roots, for a tool that takes a path. */
+/**
+ * Every way out of the roots, for a tool that takes a path. None leads out of the folder that holds everything: tests of
+ * tools that write use these, and must not harm the machine they run on when what they test is broken.
+ */
 export const WAYS_OUT = [
   '..',
   '../outside/secret.txt',
   '../outside/absent.txt',
-  '/etc/passwd',
-  '/etc/absent',
   '../rootless/near.txt',
   'file-link',
   'folder-link',
@@ -54,5 +55,7 @@ export const WAYS_OUT = [
   '../second/brain.sqlite-shm',
   '../second/brain.sqlite.lock',
   'sub/../../outside/secret.txt',
-  '/proc/self/environ',
 ];
+
+/** The same, and the machine's own files, for tools that only read. */
+export const WAYS_OUT_TO_READ = [...WAYS_OUT, '/', '/etc/passwd', '/etc/absent', '/proc/self/environ'];

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fileSearchTool } from '../../src/tools/file_search.ts';
 import { readFileTool } from '../../src/tools/read_file.ts';
-import { makeRoots, WAYS_OUT } from '../support/rooted.ts';
+import { makeRoots, WAYS_OUT_TO_READ } from '../support/rooted.ts';
 import { toolContext } from '../support/tool_context.ts';
 
 const { folder, roots, inside } = makeRoots();
@@ -104,7 +104,7 @@ describe('file_search', () => {
     expect((await search.run(input, context)).error).toBe(error);
   });
 
-  it.each(WAYS_OUT)('never looks into %s', async (path) => {
+  it.each(WAYS_OUT_TO_READ)('never looks into %s', async (path) => {
     expect((await search.run({ query: 'secret', path }, context)).error).toBe('permission_denied');
   });
 

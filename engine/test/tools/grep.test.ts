@@ -2,7 +2,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { grepTool } from '../../src/tools/grep.ts';
-import { makeRoots, WAYS_OUT } from '../support/rooted.ts';
+import { makeRoots, WAYS_OUT_TO_READ } from '../support/rooted.ts';
 import { toolContext } from '../support/tool_context.ts';
 
 const { folder, roots, inside } = makeRoots();
@@ -77,7 +77,7 @@ describe('grep', () => {
     expect(matches).toEqual([{ path: join(folder, 'second', 'two.txt'), line: 1, text: 'second' }]);
   });
 
-  it.each(WAYS_OUT)('never looks into %s', async (path) => {
+  it.each(WAYS_OUT_TO_READ)('never looks into %s', async (path) => {
     expect((await grep.run({ pattern: '.', path }, context)).error).toBe('permission_denied');
   });
 
