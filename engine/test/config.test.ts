@@ -72,6 +72,20 @@ describe('the choice of a model', () => {
   });
 });
 
+it('knows the secrets of its environment, whoever they are for', () => {
+  const { secrets } = parse({
+    LLM_API_KEY: 'provider',
+    GITHUB_TOKEN: 'ghp',
+    AD_ENCRYPTION_KEY: 'first,second',
+    DB_PASSWORD: 'pw',
+    LLM_BASE_URL: 'https://user:p%40ss@gateway.example/v1',
+    SSH_KEY: '/home/somebody/.ssh/id',
+    TURN_MAX_TOKENS: '4000',
+    KEYBOARD: 'qwertz',
+  });
+  expect(secrets.sort()).toEqual(['first', 'ghp', 'k', 'p%40ss', 'p@ss', 'provider', 'pw', 'second']);
+});
+
 describe('a configuration that is not usable', () => {
   it('is refused with every problem at once, each by its name', () => {
     const message = refusal({

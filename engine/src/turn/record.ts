@@ -9,7 +9,7 @@ import type { NoteChange } from '../brain/working_memory.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
 import { answersTo } from '../permissions/permissions.ts';
-import type { ScrubbedStream, Scrubber } from '../secrets/scrubber.ts';
+import type { Scrubber } from '../secrets/scrubber.ts';
 import type {
   ContentBlock,
   IngestedDocument,
@@ -21,6 +21,7 @@ import type {
 import type { EventBody } from './events.ts';
 import type { Spent } from './guards.ts';
 import { owedResults, resultsMessage, toolCalls } from './history.ts';
+import { createOutgoing } from './outgoing.ts';
 import type { Rewind } from './rewind.ts';
 
 /**
@@ -142,10 +143,8 @@ export function turnRecord(
     });
 
   function thread(thread_id: string, parent_tool_call_id?: string): ThreadRecord {
-    const toEvent = (event: EventBody): NewEvent =>
-      newEvent({ task_id, turn_id }, parent_tool_call_id, event, now(), secrets.shown);
-    /** The block that is being shown: a secret may be cut over its pieces. */
-    let block: { type: 'text_delta' | 'thinking_delta'; text: ScrubbedStream } | undefined;
+    const outgoing = createOutgoing({ task_id, turn_id }, parent_tool_call_id, now, secrets.shown);
+    const toEvent = outgoing.whole;
 
     const observe = (decided: Decided | undefined) => {
       if (decided === undefined) return;
@@ -162,20 +161,7 @@ export function turnRecord(
       thread_id,
       toEvent,
       emit(event) {
-        if (event.type === 'text_delta' || event.type === 'thinking_delta') {
-          const { type } = event;
-          block ??= { type, text: secrets.shown.stream() };
-          const text = block.text.push(event.text);
-          if (text !== '') events.append(toEvent({ type, text }));
-          return;
-        }
-        if (event.type === 'content_block_stop' && block !== undefined) {
-          const { type } = block;
-          const text = block.text.end();
-          block = undefined;
-          if (text !== '') events.append(toEvent({ type, text }));
-        }
-        events.append(toEvent(event));
+        for (const out of outgoing.streamed(event)) events.append(out);
       },
 
       beginCall(position) {
@@ -188,8 +174,7 @@ export function turnRecord(
       },
 
       breakCall(call, shown) {
-        // What was held back belongs to a block that is void now.
-        block = undefined;
+        outgoing.drop();
         commit(shown.map(toEvent), () => model_calls.end(call, 'broken', now()));
       },
 
@@ -425,8 +410,8 @@ export function openTurn({ brain, now, newId, secrets }: RecordParts, opening: O
   const shown: EventBody[] = [{ type: 'thread_lifecycle', phase: 'started', message_id, agent }];
   const change = brain.conversations.exists(task_id) ? rewind?.phase : 'created';
   if (change !== undefined) shown.push({ type: 'task_lifecycle', phase: change });
-  const events = shown.map((event) => newEvent(opening, undefined, event, at, secrets.shown));
-  const [first_event_id] = brain.events.commit(events, (ids) => {
+  const { whole } = createOutgoing(opening, undefined, () => at, secrets.shown);
+  const [first_event_id] = brain.events.commit(shown.map(whole), (ids) => {
     brain.conversations.touch(task_id, at);
     brain.working_memory.expire(at, task_id);
     brain.turns.insert({ ...opening, started_at: at, first_event_id: Math.min(...ids) });
@@ -468,7 +453,8 @@ export function resolveRequest(
   const { request_id } = request;
   if (!brain.hitl.waiting(request.task_id).some((waiting) => waiting.request_id === request_id)) return false;
   const resolved: EventBody = { type: 'hitl_resolved', request_id, answer: answered.answer };
-  brain.events.commit([newEvent(request, undefined, resolved, now(), secrets.shown)], () => {
+  const { whole } = createOutgoing(request, undefined, now, secrets.shown);
+  brain.events.commit([whole(resolved)], () => {
     brain.hitl.answer(request_id, answered, now());
     for (const { danger, subject } of answered.answer.startsWith('always') ? (request.findings ?? []) : []) {
       brain.remembered_permissions.add({
@@ -483,25 +469,4 @@ export function resolveRequest(
     brain.ingestion.insert(request.task_id, brain.messages.newest(request.turn_id), documents);
   });
   return true;
-}
-
-function newEvent(
-  { task_id, turn_id }: TurnIds,
-  parent_tool_call_id: string | undefined,
-  event: EventBody,
-  timestamp: number,
-  secrets: Scrubber,
-): NewEvent {
-  const is_delta = event.type === 'text_delta' || event.type === 'thinking_delta';
-  // A piece by itself tells nothing: of those the whole block is looked at, where they are emitted.
-  const { type, ...own } = is_delta ? event : secrets.value(event);
-  const data = JSON.stringify({
-    type,
-    task_id,
-    turn_id,
-    timestamp: new Date(timestamp).toISOString(),
-    parent_tool_call_id,
-    ...own,
-  });
-  return { task_id, turn_id, type, timestamp, data };
 }

@@ -144,6 +144,15 @@ it('a model that an operator keeps them from does not see those of others either
   expect(told).not.toContain(AWS.secret);
 });
 
+it('a log line that would say one does not', async () => {
+  const { engine } = await engineWith();
+  const path = `/tasks/${OWN.LLM_API_KEY}-${STRIPE.whole}`;
+  expect((await engine.fetch(path)).status).toBe(404);
+  const { extra } = await engine.logged((line) => line.message === 'Request' && line.extra?.status === 404);
+  await engine.stop();
+  expect(extra?.path).toBe('/tasks/pro[REDACTED:engine_secret]-sk_live_[REDACTED:stripe_key]');
+});
+
 it('a block that breaks takes with it what was held back; the next begins anew', async () => {
   const { engine } = await engineWith();
   const half = GITHUB.whole.slice(0, 20);
