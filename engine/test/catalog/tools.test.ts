@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -10,9 +10,10 @@ import { writeFileTool } from '../../src/tools/write_file.ts';
 import { createFileQueue } from '../../src/tools/writing.ts';
 import { catalogOf } from '../support/catalog.ts';
 import { refusedStart, startEngine, temporaryFolder } from '../support/engine.ts';
+import { answer, isAsked } from '../support/person.ts';
 import { makeRoots } from '../support/rooted.ts';
 import { scriptedModel } from '../support/scripted.ts';
-import { type Received, turn } from '../support/stream.ts';
+import { events, execute, type Received, rest, turn, until } from '../support/stream.ts';
 import { toolContext } from '../support/tool_context.ts';
 
 const DESCRIPTION = 'Finds open questions in notes. Use it before a summary.';
@@ -107,6 +108,39 @@ describe('a tool of the catalog', () => {
     expect(others.map(({ definition }) => definition.name)).toEqual(['write_file']);
     expect(tool).toMatchObject({ definition: { description: DESCRIPTION }, requires_permission: true });
     expect((await tool?.run({ pattern: 'DONE', path: '.' }, toolContext()))?.error).toBe('invalid_input');
+  });
+
+  it('has a person asked before every call where it says so, and where the tool behind it goes outside', async () => {
+    const home = temporaryFolder();
+    const invoice = { ...INVOICE, requires_permission: true, effect: 'pure' };
+    const replace = {
+      name: 'replace',
+      description: DESCRIPTION,
+      input_schema: { type: 'object' },
+      implementation: { kind: 'platform', ref: 'edit_file' },
+    };
+    const catalog = catalogOf({ assistant: ['invoice', 'replace'] }, {}, { invoice, replace });
+    const engine = await startEngine(home, { ...model.settings, ...catalog });
+    const path = join(realpathSync(home), 'outside.txt');
+    writeFileSync(path, 'old');
+    const said: unknown[] = [];
+    const calls = [
+      { tool: 'invoice', input: { total: 1 } },
+      { tool: 'invoice', input: { total: 1 } },
+      { tool: 'replace', input: { path, old_string: 'old', new_string: 'new' } },
+    ];
+    for (const [index, call] of calls.entries()) {
+      model.script({ steps: [call] }, { steps: [{ text: 'Done.' }] });
+      const stream = events(await execute(engine, { task_id: `asked-${index}`, message: 'Do it.' }));
+      const asked = (await until(stream, isAsked)).at(-1)?.data;
+      expect(asked).toMatchObject({ kind: 'permission', tool: call.tool });
+      if (call.tool === 'replace') expect(asked?.question).toContain(path);
+      await answer(engine, { task_id: `asked-${index}`, answer: index === 1 ? 'no' : 'yes' });
+      said.push(...results(await rest(stream)).map(({ error, output }) => error ?? output));
+    }
+    expect(said).toEqual([{ total: 1 }, 'permission_denied', { path, replacements: 1, line: 1 }]);
+    expect(readFileSync(path, 'utf8')).toBe('new');
+    await engine.stop();
   });
 
   it('says what the platform tool would do, and is opened what that is', async () => {
