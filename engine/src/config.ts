@@ -139,7 +139,9 @@ export const Variables = z.object({
   CATALOG_DIR: z
     .string()
     .optional()
-    .describe('Agents, models.json and core_soul.json. Default: the repository’s catalog/.'),
+    .describe(
+      'Agents, tools, permissions.json, hooks.json, models.json and core_soul.json. Default: the repository’s catalog/.',
+    ),
   MIGRATIONS_DIR: z.string().optional().describe('Migration files of the brain. Default: the ones shipped.'),
 
   ENGINE_DEFAULT_AGENT: z.string().prefault('assistant').describe('Agent when /execute names none.'),
