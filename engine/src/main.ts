@@ -42,15 +42,11 @@ try {
 async function start(): Promise<void> {
   const { loadConfig } = await import('./config.ts');
   const config = loadConfig();
-  const quiet = createScrubber(PATTERNS, config.secrets);
-  log = createLog(config.log_level, quiet);
-  const secretsLog = log.named('secrets');
-  const noted = (kinds: string[]) => secretsLog.warn('A secret was taken out', { extra: { kinds } });
   const secrets = {
-    quiet,
-    shown: createScrubber(PATTERNS, config.secrets, noted),
-    model: createScrubber(config.scrub_tool_results ? PATTERNS : [], config.secrets, noted),
+    shown: createScrubber(PATTERNS, config.secrets),
+    model: createScrubber(config.scrub_tool_results ? PATTERNS : [], config.secrets),
   };
+  log = createLog(config.log_level, secrets.shown);
   for (const warning of config.warnings) log.warn(warning);
 
   const { listen } = await import('./http/server.ts');
@@ -187,7 +183,7 @@ async function start(): Promise<void> {
     cache_monitor: config.cache_monitor && herald.provider !== 'demo' ? createCacheMonitor() : undefined,
     tools,
     hooks,
-    permissions: createPermissions({ rules: catalog.permissions, roots, allowed_hosts: [] }, quiet),
+    permissions: createPermissions({ rules: catalog.permissions, roots, allowed_hosts: [] }, secrets.shown),
     endTurn: sandbox.endTurn,
     now,
     newId,
@@ -210,7 +206,7 @@ async function start(): Promise<void> {
       return media.prepare(blocks, herald.info(agent?.model ?? herald.model), field);
     },
     log,
-    secrets: quiet,
+    secrets: secrets.shown,
     now,
     newId,
     uptime,

@@ -6,7 +6,12 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { integer, type Row, text, textOrNull } from './sqlite.ts';
 
-export const OBSERVED_KINDS = ['permission_allowed', 'permission_asked', 'permission_denied'] as const;
+export const OBSERVED_KINDS = [
+  'permission_allowed',
+  'permission_asked',
+  'permission_denied',
+  'secrets_redacted',
+] as const;
 
 export type Observed = {
   kind: (typeof OBSERVED_KINDS)[number];

@@ -24,6 +24,9 @@ export type ScrubbedStream = {
   end(): string;
 };
 
+/** How what stands in the place of a secret begins. */
+export const MARK = '[REDACTED:';
+
 /** One way to be a secret. */
 type Form = {
   kind: string;
@@ -45,15 +48,8 @@ const KEPT_OF_VALUE = 3;
 /** A shorter value is a word, not a key. */
 export const MIN_VALUE = 8;
 
-/**
- * @param values Secrets that are known, such as the Engine's own keys.
- * @param redacted Told of each text in which something was found, with its kinds.
- */
-export function createScrubber(
-  patterns: Pattern[],
-  values: string[] = [],
-  redacted: (kinds: string[]) => void = () => {},
-): Scrubber {
+/** `values`: secrets that are known, such as the Engine's own keys. */
+export function createScrubber(patterns: Pattern[], values: string[] = []): Scrubber {
   const forms = [
     ...values.filter((value) => value.length >= MIN_VALUE).flatMap(formsOfValue),
     ...patterns.map(formOfPattern),
@@ -81,24 +77,18 @@ export function createScrubber(
   function scan(text: string, from: number, is_over: boolean): { shown: string; decided: number } {
     let shown = '';
     let decided = from;
-    const kinds: string[] = [];
     const ends = new Map<Form, number>();
-    const told = (scanned: { shown: string; decided: number }) => {
-      if (kinds.length > 0) redacted([...new Set(kinds)]);
-      return scanned;
-    };
     for (const { at, form } of begins(text, from)) {
       if (at < decided) continue;
       const length = form.measure(text, at, is_over, ends);
       if (length === 0) continue;
       shown += text.slice(decided, at);
       decided = at;
-      if (length === 'open') return told({ shown, decided });
-      kinds.push(form.kind);
-      shown += `[REDACTED:${form.kind}]`;
+      if (length === 'open') return { shown, decided };
+      shown += `${MARK}${form.kind}]`;
       decided += length;
     }
-    return told({ shown: shown + text.slice(decided), decided: text.length });
+    return { shown: shown + text.slice(decided), decided: text.length };
   }
 
   function scrubText(text: string, before = ''): string {
@@ -142,6 +132,12 @@ export function createScrubber(
       return { push: (piece) => advance(piece, false), end: () => advance('', true) };
     },
   };
+}
+
+/** Which kinds of secrets were taken out of a text, or of the strings of a JSON value, going by the marks in it. */
+export function kindsIn(scrubbed: unknown): string[] {
+  const marks = JSON.stringify(scrubbed).matchAll(/\[REDACTED:(\w+)\]/g);
+  return [...new Set(Array.from(marks, ([, kind]) => String(kind)))];
 }
 
 /** Of a member's name: enough for every word that announces a secret. */

@@ -6,7 +6,7 @@
  * engine-runtime, "Secret scanner and hooks".
  */
 import type { NewEvent } from '../brain/channel_state.ts';
-import type { ScrubbedStream, Scrubber } from '../secrets/scrubber.ts';
+import { MARK, type ScrubbedStream, type Scrubber } from '../secrets/scrubber.ts';
 import type { EventBody } from './events.ts';
 
 export type Outgoing = {
@@ -18,12 +18,13 @@ export type Outgoing = {
   drop(): void;
 };
 
-/** Of one thread, whose blocks come one after the other. */
+/** Of one thread, whose blocks come one after the other. `hidden` is told of each text in which a secret was. */
 export function createOutgoing(
   turn: { task_id: string; turn_id: string },
   parent_tool_call_id: string | undefined,
   now: () => number,
   secrets: Scrubber,
+  hidden: (scrubbed: unknown) => void = () => {},
 ): Outgoing {
   let block: { type: 'text_delta' | 'thinking_delta'; text: ScrubbedStream } | undefined;
 
@@ -35,7 +36,17 @@ export function createOutgoing(
     return { task_id, turn_id, type, timestamp: at, data };
   }
 
-  const whole = (event: EventBody) => toEvent(secrets.value(event));
+  function whole(event: EventBody): NewEvent {
+    const scrubbed = secrets.value(event);
+    if (scrubbed !== event) hidden(scrubbed);
+    return toEvent(scrubbed);
+  }
+
+  /** `came`: of what. A model may write a mark itself, one it has read in the result of a tool. */
+  function piece(type: 'text_delta' | 'thinking_delta', text: string, came: string): NewEvent[] {
+    if (text.includes(MARK) && !came.includes(MARK)) hidden(text);
+    return text === '' ? [] : [toEvent({ type, text })];
+  }
 
   return {
     whole,
@@ -43,14 +54,12 @@ export function createOutgoing(
       if (event.type === 'text_delta' || event.type === 'thinking_delta') {
         const { type } = event;
         block ??= { type, text: secrets.stream() };
-        const text = block.text.push(event.text);
-        return text === '' ? [] : [toEvent({ type, text })];
+        return piece(type, block.text.push(event.text), event.text);
       }
       if (event.type !== 'content_block_stop' || block === undefined) return [whole(event)];
-      const { type } = block;
-      const text = block.text.end();
+      const { type, text } = block;
       block = undefined;
-      return [...(text === '' ? [] : [toEvent({ type, text })]), whole(event)];
+      return [...piece(type, text.end(), ''), whole(event)];
     },
     drop() {
       block = undefined;

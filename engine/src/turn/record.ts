@@ -9,7 +9,7 @@ import type { NoteChange } from '../brain/working_memory.ts';
 import type { EngineError } from '../errors.ts';
 import type { NewId } from '../ids.ts';
 import { answersTo } from '../permissions/permissions.ts';
-import type { Scrubber } from '../secrets/scrubber.ts';
+import { kindsIn, type Scrubber } from '../secrets/scrubber.ts';
 import type {
   ContentBlock,
   IngestedDocument,
@@ -135,15 +135,26 @@ export function turnRecord(
     brain.conversations.touch(task_id, ended_at);
   };
 
-  /** One step of the turn, with the time it has taken so far. */
+  /** Kinds of secrets that were taken out since the last step. */
+  const hidden = new Set<string>();
+  const hide = (scrubbed: unknown) => {
+    for (const kind of kindsIn(scrubbed)) hidden.add(kind);
+  };
+
+  /** One step of the turn, with the time it has taken so far, and what it does not show. */
   const commit = (written: NewEvent[], change: (ids: number[]) => void) =>
     events.commit(written, (ids) => {
       change(ids);
+      if (hidden.size > 0) {
+        const data = { kinds: [...hidden].sort() };
+        brain.observability.append({ kind: 'secrets_redacted', task_id, turn_id, timestamp: now(), data });
+        hidden.clear();
+      }
       turns.setActive(turn_id, active_ms());
     });
 
   function thread(thread_id: string, parent_tool_call_id?: string): ThreadRecord {
-    const outgoing = createOutgoing({ task_id, turn_id }, parent_tool_call_id, now, secrets.shown);
+    const outgoing = createOutgoing({ task_id, turn_id }, parent_tool_call_id, now, secrets.shown, hide);
     const toEvent = outgoing.whole;
 
     const observe = (decided: Decided | undefined) => {
@@ -258,6 +269,7 @@ export function turnRecord(
 
       settle(asking, call, state, said_by_tool, duration_ms, note, decided) {
         const outcome = secrets.model.value(said_by_tool);
+        if (outcome !== said_by_tool) hide(outcome);
         const rows = tool_calls
           .ofMessage(call.message_id)
           .map((row) => (row.ordinal === call.ordinal ? { ...row, outcome, duration_ms } : row));

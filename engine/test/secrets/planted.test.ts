@@ -90,6 +90,7 @@ it('planted secrets show nowhere', async () => {
   const received = [...before, ...(await rest(stream))];
   const task = await engine.json('/tasks/planted');
   const replayed = await all(engine.fetch('/execute/replay?after=0&task_id=planted'));
+  const observed = await engine.json('/observability/events?kind=secrets_redacted&task_id=planted');
   await engine.stop();
 
   expect(outline(received).at(-1)).toBe('thread_lifecycle completed');
@@ -125,8 +126,8 @@ it('planted secrets show nowhere', async () => {
   expect(shown.requests).toContain('[REDACTED:engine_secret]');
   expect(rows.channel_state_snapshots).toContain('[REDACTED:');
 
-  const kinds = engine.logs.filter(({ message }) => message === 'A secret was taken out');
-  expect(new Set(kinds.flatMap(({ extra }) => extra?.kinds))).toEqual(
+  const said: string[] = observed.events.flatMap(({ data }: { data: { kinds: string[] } }) => data.kinds);
+  expect(new Set(said)).toEqual(
     new Set(['aws_access_key_id', 'github_token', 'stripe_key', 'engine_secret']),
   );
 });
