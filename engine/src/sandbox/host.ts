@@ -38,7 +38,8 @@ export async function findHost(path: string, node: string): Promise<Host | { rea
     .find(isExecutable);
   if (bubblewrap === undefined) return { reason: 'bubblewrap is not installed' };
   const seccomp = seccompFilter(process.arch);
-  const perl = isExecutable(PERL) ? PERL : undefined;
+  // Without a filter the machine is not known, and `launch.pl` has no numbers for it either.
+  const perl = seccomp !== undefined && isExecutable(PERL) ? PERL : undefined;
   const landlock = perl !== undefined && (await hasLandlock(perl, signal));
   const places = systemPlaces(node);
 

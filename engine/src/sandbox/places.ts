@@ -100,11 +100,16 @@ export function placesOf({ roots, opened, hidden, catalog, scratch }: Seen): Pla
     ...(writing.includes(TMP) ? [] : tmp),
     ...writing.flatMap((path) => writable(path, roots, hidden)),
     ...guarded,
+    ...(writing.some((path) => isWithin(path, [VAR_TMP]))
+      ? []
+      : [{ kind: 'link', target: TMP, at: VAR_TMP } satisfies Place]),
     ...named.map((at): Place => ({ kind: 'link', target: realpathSync(at), at })),
   ];
 }
 
 const TMP = '/tmp';
+/** The same in there, for programs that keep larger files apart. */
+const VAR_TMP = '/var/tmp';
 
 /** Folders that a new scratch folder needs, for what is placed inside of /tmp; relative to it. */
 export function mountPoints(roots: Roots): string[] {

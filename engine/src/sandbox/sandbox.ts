@@ -137,7 +137,7 @@ export function createSandbox(parts: SandboxParts): Sandbox {
       host.perl === undefined
         ? []
         : [
-            ...[host.perl, LAUNCHER],
+            ...[host.perl, LAUNCHER, process.arch],
             ...(host.landlock ? fileRules(policy) : []),
             ...processLimits(limits, host.threads_counted),
             ...(way === undefined ? [] : [`proxy=${PROXY_PORT}:${PROXY_SOCKET}`]),
