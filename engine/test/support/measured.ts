@@ -1,14 +1,15 @@
 /**
- * Runs calls of tools in a process of its own and tells the most memory that took: `node measured.ts <root> <calls>`,
- * one line of JSON. What it starts is not counted.
+ * Runs calls of tools in a process of its own and tells the most memory that took: `node measured.ts <folder> <calls>`,
+ * one line of JSON. What it starts is not counted. The folder holds `workspace/` and a brain, as an Engine's does.
  */
 import { join } from 'node:path';
 import { openRoots } from '../../src/sandbox/roots.ts';
 import { allPlatformTools } from './platform.ts';
 import { toolContext } from './tool_context.ts';
 
-const [root = '', given = '{}'] = process.argv.slice(2);
-const roots = openRoots({ paths: [root], own: false }, join(root, '..'));
+const [folder = '', given = '{}'] = process.argv.slice(2);
+const own = { paths: [join(folder, 'workspace')], own: false };
+const roots = openRoots(own, join(folder, 'brain.sqlite'));
 const tools = new Map(allPlatformTools(roots).map((tool) => [tool.definition.name, tool]));
 const calls: Record<string, [tool: string, input: unknown]> = JSON.parse(given);
 const outcomes: Record<string, unknown> = {};

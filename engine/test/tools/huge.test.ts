@@ -24,11 +24,14 @@ const SETUP_MS = 180_000;
 const MAX_ANSWER = 256 * 1024;
 
 const MEASURED = fileURLToPath(new URL('../support/measured.ts', import.meta.url));
-const root = temporaryFolder();
+const folder = temporaryFolder();
+const root = join(folder, 'workspace');
+mkdirSync(root);
+writeFileSync(join(folder, 'brain.sqlite'), '');
 
 /** The outcomes of these calls, all made by one process, which stays below the peak. */
 async function outcomesOf(calls: Record<string, [tool: string, input: unknown]>): Promise<Json> {
-  const words = [MEASURED, root, JSON.stringify(calls)];
+  const words = [MEASURED, folder, JSON.stringify(calls)];
   const { stdout } = await promisify(execFile)(process.execPath, words, { maxBuffer: 2 ** 24 });
   const { outcomes, peak_bytes } = JSON.parse(stdout);
   expect(peak_bytes).toBeLessThan(MAX_PEAK);
@@ -117,12 +120,12 @@ describe('a tree of 100,000 files', () => {
 
   beforeAll(async () => {
     for (let index = 0; index < FOLDERS; index++) {
-      const folder = join(root, 'tree', `${index}`);
-      mkdirSync(folder, { recursive: true });
-      writeFileSync(join(folder, 'first.txt'), 'hay\n');
-      writeFileSync(join(folder, 'last.txt'), `needle ${index}\n`);
+      const place = join(root, 'tree', `${index}`);
+      mkdirSync(place, { recursive: true });
+      writeFileSync(join(place, 'first.txt'), 'hay\n');
+      writeFileSync(join(place, 'last.txt'), `needle ${index}\n`);
       for (let file = 2; file < FILES_EACH; file++)
-        linkSync(join(folder, 'first.txt'), join(folder, `${file}.txt`));
+        linkSync(join(place, 'first.txt'), join(place, `${file}.txt`));
     }
     outcomes = await outcomesOf({
       needle: ['grep', { pattern: 'needle 77', path: 'tree' }],
