@@ -103,7 +103,7 @@ export function innerOf(words: Word[], stdin: Stdin): Found[] {
   const interpreter = INTERPRETERS.find(([program]) => program.test(name));
   if (interpreter !== undefined) return interpreted(args, interpreter[1], stdin);
 
-  const behind = RUNNERS[name];
+  const behind = Object.hasOwn(RUNNERS, name) ? RUNNERS[name] : undefined;
   if (behind !== undefined) {
     const at = args.findIndex((word) => behind.test(word));
     return at < 0 ? [] : candidates(args.slice(at + 1), 0);
@@ -230,17 +230,17 @@ export function innerOf(words: Word[], stdin: Stdin): Found[] {
         ? [code('a makefile that is given with it')]
         : [];
     default:
-      return name in BEFORE ? candidates(args, BEFORE[name] ?? 0) : [];
+      return Object.hasOwn(BEFORE, name) ? candidates(args, BEFORE[name] ?? 0, true) : [];
   }
 }
 
-/** Every place where a command may begin, `before` words of the program's own in front of it. */
-function candidates(args: Word[], before: number): Found[] {
+/** Every place where a command may begin, `before` words of the program's own in front of it, and maybe variables. */
+function candidates(args: Word[], before: number, variables = false): Found[] {
   const found: Found[] = [];
   let left = before;
   for (const [at, word] of args.entries()) {
     if (mayBeMore(word)) return [...found, dark('which command it runs is not known')];
-    const is_option = /^[-+]/u.test(word);
+    const is_option = /^[-+]/u.test(word) || (variables && /^\w+=/u.test(word));
     const may_be_value = /^[-+]/u.test(args[at - 1] ?? '') && args[at - 1] !== '--';
     if (!is_option || word.length === 1) found.push({ kind: 'command', words: args.slice(at) });
     if (is_option || may_be_value) continue;
@@ -251,19 +251,18 @@ function candidates(args: Word[], before: number): Found[] {
 
 function env(args: Word[]): Found[] {
   const found: Found[] = [];
-  const rest: Word[] = [];
   for (const [at, word] of args.entries()) {
     if (/^(-[a-zA-Z0]*S|--split-string)/u.test(word)) {
       const value = word.replace(/^(-[a-zA-Z0]*S|--split-string)=?/u, '');
       return [{ kind: 'code', text: [value, ...args.slice(at + 1)].join(' ') }];
     }
     const [, name] = /^(\w+)=/u.exec(word) ?? [];
-    if (name === undefined) rest.push(word);
-    else if (/^(LD_|DYLD_|BASH_|ENV$|GIT_|PERL5|PYTHONSTARTUP|NODE_OPTIONS|.*PAGER$|.*EDITOR$)/u.test(name)) {
+    if (name === undefined) continue;
+    if (/^(LD_|DYLD_|BASH_|ENV$|GIT_|PERL5|PYTHONSTARTUP|NODE_OPTIONS|.*PAGER$|.*EDITOR$)/u.test(name)) {
       found.push(dark(`${name} changes what other programs do`));
     }
   }
-  return [...found, ...candidates(rest, 0)];
+  return [...found, ...candidates(args, 0, true)];
 }
 
 function shell(args: Word[], stdin: Stdin): Found[] {
