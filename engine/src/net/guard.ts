@@ -65,7 +65,10 @@ export type Guard = {
   fetch(url: string, options: { headers?: Record<string, string>; signal: AbortSignal }): Promise<Fetched>;
 };
 
-/** `url`: where the answer came from in the end. `elsewhere`: the other host's URL that it redirects to. */
+/**
+ * `url`: where the answer came from in the end. `elsewhere`: the other host's URL that it redirects to; then there is no
+ * body any more.
+ */
 export type Fetched = { url: URL; response: Response; elsewhere: URL | undefined };
 
 /** All addresses of a name, empty for none. */
@@ -126,9 +129,9 @@ export function createGuard(allowed: HostList, resolve: Resolve = askDns): Guard
         });
         const location = REDIRECTS.has(response.status) ? response.headers.get('location') : null;
         if (location === null) return { url, response, elsewhere: undefined };
+        await response.body?.cancel();
         const next = readUrl(location, url);
         if (siteOf(next) !== siteOf(url)) return { url, response, elsewhere: next };
-        await response.body?.cancel();
         if (redirects === MAX_REDIRECTS) {
           throw new NoWay('unreachable', `${text} redirects more than ${MAX_REDIRECTS} times.`);
         }

@@ -76,17 +76,20 @@ export function webFetchTool({ guard, pages, pdf }: WebFetchParts): Tool {
       if (error instanceof NoWay) return { error: FAILURES[error.reason], output: error.message };
       if (error instanceof Unreadable)
         return { error: 'invalid_input', output: `What is at ${url} ${error.message}.` };
-      signal.throwIfAborted();
-      return { error: 'execution_failed', output: `The answer of ${url} broke off.` };
+      throw error;
     }
   }
 
   async function read({ url, response }: Fetched, signal: AbortSignal): Promise<Document | ToolOutcome> {
-    const { bytes, cut } = await readBody(response, MAX_BODY_BYTES);
+    const body = await readBody(response, MAX_BODY_BYTES).catch(() => undefined);
+    signal.throwIfAborted();
+    if (body === undefined) {
+      return { error: 'execution_failed', output: `The answer of ${url.href} broke off.` };
+    }
+    const { bytes, cut } = body;
     const { media_type, charset } = typeOf(response.headers.get('content-type'), bytes);
     const is_html = media_type === 'text/html' || media_type === 'application/xhtml+xml';
     const head = { url: url.href, media_type, cut };
-    signal.throwIfAborted();
     if (is_html) {
       const { title, text } = await pages.read(textOf(bytes, charset, true), url);
       return { ...head, title, text: Buffer.from(text) };
@@ -113,14 +116,14 @@ const FAILURES = {
 
 /** What is told in place of a document, and drops it. */
 function refusal(url: string, { response, elsewhere }: Fetched): ToolOutcome | undefined {
-  const { status } = response;
-  if (elsewhere === undefined && response.ok) return undefined;
-  response.body?.cancel().catch(() => undefined);
   if (elsewhere !== undefined) {
     const note =
       'It redirects to another host. Call again with redirects_to if that is where you want to go.';
     return { output: { url, redirects_to: elsewhere.href, note } };
   }
+  if (response.ok) return undefined;
+  response.body?.cancel().catch(() => undefined);
+  const { status } = response;
   const gone = status === 404 || status === 410;
   const wait = response.headers.get('retry-after');
   return {
