@@ -17,6 +17,8 @@ import { NO_SECRETS } from './support/secrets.ts';
 
 /** A site, and a service that speaks no HTTP, both on this machine: names lead here by the resolver below. */
 const site = createServer((request, response) => {
+  if (request.url === '/cut')
+    return void response.writeHead(200, { 'Content-Length': 100 }).write('half', () => response.destroy());
   const seen = JSON.stringify({ method: request.method, url: request.url, headers: request.headers });
   request.resume().on('end', () => response.writeHead(200, { 'X-Site': 'yes' }).end(seen));
 });
@@ -140,6 +142,25 @@ describe.skipIf(host === undefined)('the way from the sandbox to the network', (
     expect(await run(get('asked.test'), ['asked.test'])).toMatch(/^HTTP\/1.1 200/);
     expect(await run(get('other.test'), ['asked.test'])).toMatch(/^HTTP\/1.1 403/);
     expect(await run(get('asked.test'))).toBe('');
+  });
+
+  it('survives what breaks off, on both sides, and what is no HTTP', async () => {
+    const run = sandboxWith('site.test');
+    const port = portOf(site);
+    const first = [
+      'GET http://site.test:',
+      'CONNECT site.test:1 HTTP/1.1\\r\\n\\r\\n',
+      'CONNECT site.test\\r\\n\\r\\n',
+      '\\x00\\xff',
+      `CONNECT site.test:${port} HTTP/1.1\\r\\n\\r\\nnonsense\\r\\n\\r\\n`,
+      `POST http://site.test:${port}/ HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 100\\r\\n\\r\\nhalf`,
+    ];
+    for (const text of first) await run(`exec 3<>/dev/tcp/127.0.0.1/3128; printf '${text}' >&3; exec 3>&-`);
+    const cut = await run(
+      viaProxy([`GET http://site.test:${port}/cut HTTP/1.1`, 'Host: x', 'Connection: close']),
+    );
+    expect(cut).toMatch(/half$/);
+    expect(await run(get('site.test'))).toMatch(/^HTTP\/1.1 200/);
   });
 
   it('is found by programs that know proxies', async () => {

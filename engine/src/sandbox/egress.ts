@@ -114,9 +114,11 @@ function createProxy(guard: Pick<Guard, 'addressesOf'>, isOpen: (host: string) =
 
   async function tunnel({ url }: IncomingMessage, client: Duplex, head: Buffer): Promise<void> {
     const upstream = await reach(readTarget(`http://${url}`));
+    if (client.destroyed) return void upstream.destroy();
     client.write('HTTP/1.1 200 Connection established\r\n\r\n');
     upstream.write(head);
-    client.pipe(upstream).on('error', () => client.destroy());
+    upstream.on('error', () => client.destroy());
+    client.pipe(upstream);
     upstream.pipe(client).on('close', () => upstream.destroy());
     upstream.on('close', () => client.destroy());
   }
@@ -133,6 +135,7 @@ function createProxy(guard: Pick<Guard, 'addressesOf'>, isOpen: (host: string) =
     response.on('close', () => upstream.destroy());
     onward.on('error', () => response.destroy());
     onward.on('response', (answer) => {
+      answer.on('error', () => response.destroy());
       response.writeHead(answer.statusCode ?? 502, endToEnd(answer.headers));
       answer.pipe(response);
     });

@@ -104,9 +104,14 @@ function statOf(pid: number): [number, Taken & { parent: number }][] {
   }
 }
 
+/** A folder that is not there any more has nothing that could be filled. */
 function freeBytes(folder: string): number {
-  const { bavail, bsize } = statfsSync(folder);
-  return bavail * bsize;
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
 }
 
 const mebibytes = (bytes: number) => Math.round(bytes / (1024 * 1024));
