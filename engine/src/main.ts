@@ -183,7 +183,10 @@ async function start(): Promise<void> {
     cache_monitor: config.cache_monitor && herald.provider !== 'demo' ? createCacheMonitor() : undefined,
     tools,
     hooks,
-    permissions: createPermissions({ rules: catalog.permissions, roots, allowed_hosts: [] }, secrets.shown),
+    permissions: createPermissions(
+      { rules: catalog.permissions, roots, allowed_hosts: config.sandbox_allowed_hosts },
+      secrets.shown,
+    ),
     endTurn: sandbox.endTurn,
     now,
     newId,

@@ -7,6 +7,7 @@
  */
 import { posix } from 'node:path';
 import type { PermissionRule, PermissionRules } from '../catalog/permissions.ts';
+import { canonicalHost, type HostList, isAllowedHost } from '../net/hosts.ts';
 import type { Roots } from '../sandbox/roots.ts';
 import type { Finding } from '../types.ts';
 import { DANGERS, type Danger, type Deed, type Step } from './deeds.ts';
@@ -17,7 +18,7 @@ export type Judge = {
   rules: PermissionRules;
   roots: Roots;
   /** `SANDBOX_ALLOWED_HOSTS`; empty: no list, and no network in the sandbox. */
-  allowed_hosts: string[];
+  allowed_hosts: HostList;
 };
 
 /** Replaced without a question, whatever is in them: they are written to be. */
@@ -25,6 +26,8 @@ const REWRITTEN = /\.(log|out|tmp)$/u;
 
 /** In the sandbox this is the command's own. */
 const SCRATCH = /^\/(tmp|var\/tmp)\/./u;
+
+const LOOPBACK = /^(localhost|.*\.localhost|127\..*|::1|0\.0\.0\.0)$/u;
 
 /** What nobody can open. */
 const brainFinding = (path: string): Finding => ({
@@ -53,21 +56,14 @@ export function judgeWrite(judge: Judge, path: string): Finding[] {
   return place === undefined ? found(judge, 'unclear', path) : unique(judgePlace(judge, place, deed, false));
 }
 
-export function judgeHost(judge: Judge, host: string): Finding[] {
+export function judgeHost(judge: Judge, given: string): Finding[] {
+  const host = canonicalHost(given) ?? given;
   const findings = byRules(judge, (rule) => rule.host !== undefined && isHost(host, rule.host), host);
-  const is_known = judge.allowed_hosts.some((allowed) => isHost(host, allowed));
-  if (judge.allowed_hosts.length > 0 && !is_known) {
-    findings.push(
-      ...found(
-        judge,
-        'network',
-        host,
-        `it goes to ${shown(host)}, which is not among the allowed hosts`,
-        isMarked(host) ? undefined : { host },
-      ),
-    );
-  }
-  return findings;
+  const { names, suffixes, addresses } = judge.allowed_hosts;
+  const has_list = names.size + suffixes.length + addresses.rules.length > 0;
+  if (!has_list || isMarked(host) || isAllowedHost(host, judge.allowed_hosts)) return findings;
+  const reason = `it goes to ${host}, which is not among the allowed hosts`;
+  return [...findings, ...found(judge, 'network', host, reason, { host })];
 }
 
 /** What is asked about a tool whatever it is given. */
@@ -97,7 +93,8 @@ function judgeDeed(judge: Judge, step: Step, deed: Deed, command: string): Findi
       return found(judge, deed.danger, is_dark ? whole.exact : whole.about, `${whole.about}: ${why}`);
     }
     case 'connect':
-      return judgeHost(judge, deed.host);
+      // Of a command this is its own machine, with nobody else on it.
+      return LOOPBACK.test(canonicalHost(deed.host) ?? '') ? [] : judgeHost(judge, deed.host);
     case 'link':
       return step.folders.flatMap((folder) => {
         const target = isFolder(posix.resolve('/', folder, deed.path)) ? deed.path : posix.dirname(deed.path);
@@ -202,10 +199,9 @@ function beginsWith(words: Word[], rule: string[]): boolean {
 }
 
 /** `*.example.com` is every host below example.com. */
-export function isHost(host: string, pattern: string): boolean {
+function isHost(host: string, pattern: string): boolean {
   const wanted = pattern.toLowerCase();
-  const given = host.toLowerCase().replace(/\.$/u, '');
-  return wanted.startsWith('*.') ? given.endsWith(wanted.slice(1)) : given === wanted;
+  return wanted.startsWith('*.') ? host.endsWith(wanted.slice(1)) : host === wanted;
 }
 
 /** Words as a person would type them. */
