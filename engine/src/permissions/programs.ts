@@ -249,8 +249,10 @@ function git(args: Word[]): Deed[] {
     case 'filter-repo':
     case 'filter-branch':
       return danger('lost_work');
-    case 'rm':
-      return remove(words, has(rest, 'r'));
+    case 'rm': {
+      const is_elsewhere = args.slice(0, at).some((word) => /^(-C|--work-tree|--git-dir)/u.test(word));
+      return remove(is_elsewhere ? [TEXT] : words, has(rest, 'r'));
+    }
     case 'worktree':
       return words[0] === 'remove' ? lost(has(rest, 'f', '--force')) : write(words.slice(1, 2));
     case 'clone':

@@ -238,6 +238,9 @@ export function innerOf(words: Word[], stdin: Stdin): Found[] {
 function candidates(args: Word[], before: number, variables = false): Found[] {
   const found: Found[] = [];
   let left = before;
+  if (args.some((word) => /^(-C|-D|--chdir)(=|$)/u.test(word) || /^-[CD]./u.test(word)) && variables) {
+    found.push(dark('it may run in another folder'));
+  }
   for (const [at, word] of args.entries()) {
     if (mayBeMore(word)) return [...found, dark('which command it runs is not known')];
     const is_option = /^[-+]/u.test(word) || (variables && /^\w+=/u.test(word));
@@ -372,7 +375,8 @@ export function findPlaces(args: Word[]): { places: Word[]; takes_all: boolean; 
   );
   return {
     places: places.length === 0 ? ['.'] : places,
-    takes_all: filters.length === 0,
+    // What stands beside an `or` or a `not` may let everything through.
+    takes_all: filters.length === 0 || rest.some((word) => /^(-o|-or|,|!|-not)$/u.test(word)),
     follows: args.some((word) => /^(-L|-follow|-files0-from)$/u.test(word)) || args.some(mayBeMore),
   };
 }
