@@ -37,6 +37,11 @@ describe.skipIf(host === undefined)('bash in its sandbox', () => {
     expect(ended?.error).toBeUndefined();
     expect(ended).toMatchObject({ output: { exit_code: 137 } });
     expect(await run(engine, 'no-such-program')).toMatchObject({ output: { exit_code: 127 } });
+    const by_name = 'cat /dev/stdin; echo out > /dev/stdout; echo err | tee /dev/stderr > /dev/null';
+    expect(await run(engine, by_name)).toMatchObject({ output: { stdout: 'out\n', stderr: 'err\n' } });
+    expect(await run(engine, '(while :; do echo x; done) & echo mine; exit 4')).toMatchObject({
+      output: { exit_code: 4 },
+    });
     await engine.stop();
   });
 

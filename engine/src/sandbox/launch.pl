@@ -11,6 +11,10 @@
 # File rules are set where `read`, `write` or `device` is given; a step that fails ends it before the command begins.
 use strict;
 
+use constant READ_BYTES => 65_536;
+# As the kernel has it for those who are not root.
+use constant MOST_IN_A_PIPE => 1_048_576;
+
 my %numbers = (
   x64   => { close => 3,  openat => 257, prctl => 157, prlimit64 => 302 },
   arm64 => { close => 57, openat => 56,  prctl => 167, prlimit64 => 261 },
@@ -44,15 +48,66 @@ for (@limits) {
 # Behind the Engine, whose watchdog has to get its turn while a bomb goes off.
 setpriority(0, 0, 10);
 
+# Programs open /dev/stdin, /dev/stdout and /dev/stderr by name, which works with pipes and not with the Engine's sockets.
+my ($told, $tell) = piped();
+my ($input, $feed) = piped();
+my ($output, $out) = piped();
+my ($errors, $err) = piped();
+$SIG{CHLD} = sub { syswrite($tell, 'x') };
+
+my $feeder = fork;
+fail("fork: $!") unless defined $feeder;
+if ($feeder == 0) {
+  close $_ for $status, $tell, $told, $input, $output, $out, $errors, $err;
+  copy(\*STDIN, $feed);
+  exit;
+}
 my $command = fork;
 fail("fork: $!") unless defined $command;
 if ($command == 0) {
+  open(STDIN, '<&', $input) and open(STDOUT, '>&', $out) and open(STDERR, '>&', $err) or fail("streams: $!");
   exec { $ARGV[0] } @ARGV or do { report("unstarted $!"); exit 127 };
 }
-while ((my $gone = wait) > 0) {
-  next if $gone != $command;
-  report($? & 127 ? 'signal ' . ($? & 127) : 'exit ' . ($? >> 8));
-  kill('KILL', $bridge) if $bridge;
+close $_ for $input, $feed, $out, $err;
+$SIG{PIPE} = 'IGNORE';
+
+# To be carried on: what was read, and where it goes.
+my @carried = ([$output, \*STDOUT], [$errors, \*STDERR]);
+while (1) {
+  carry(undef);
+  my $gone;
+  while (($gone = waitpid(-1, 1)) > 0) {    # WNOHANG
+    next if $gone != $command;
+    my $how = $? & 127 ? 'signal ' . ($? & 127) : 'exit ' . ($? >> 8);
+    # What it has said is told before its end; what it left running may go on to speak for ever.
+    for (1 .. MOST_IN_A_PIPE / READ_BYTES) { last unless carry(0) }
+    report($how);
+    kill('KILL', $bridge) if $bridge;
+  }
+  last if $gone < 0;
+}
+1 while carry(0);    # Nobody is left who could say more.
+
+# Waits for something that is said, or for the end of a process; 0 does not wait. Tells whether something was carried.
+sub carry {
+  my ($wait) = @_;
+  my $ready = '';
+  vec($ready, fileno($_), 1) = 1 for $told, map { $_->[0] } @carried;
+  return 0 if select($ready, undef, undef, $wait) <= 0;
+  sysread($told, my $signs, 4096) if vec($ready, fileno($told), 1);
+  my $count = 0;
+  my @speaking = grep { vec($ready, fileno($_->[0]), 1) } @carried;
+  for my $one (@speaking) {
+    my ($from, $to) = @$one;
+    if (sysread($from, my $data, READ_BYTES)) { put($to, $data); $count++ }
+    else { @carried = grep { $_ != $one } @carried }
+  }
+  return $count;
+}
+
+sub piped {
+  pipe(my $from, my $into) or fail("pipe: $!");
+  return ($from, $into);
 }
 
 sub restrict_files {
@@ -116,11 +171,15 @@ sub bridge {
 
 sub copy {
   my ($from, $to) = @_;
-  while (sysread($from, my $data, 65_536)) {
-    for (my $sent = 0; $sent < length $data;) {
-      my $more = syswrite($to, $data, length($data) - $sent, $sent);
-      return unless $more;
-      $sent += $more;
-    }
+  while (sysread($from, my $data, READ_BYTES)) { put($to, $data) or return }
+}
+
+sub put {
+  my ($to, $data) = @_;
+  for (my $sent = 0; $sent < length $data;) {
+    my $more = syswrite($to, $data, length($data) - $sent, $sent);
+    return 0 unless $more;
+    $sent += $more;
   }
+  return 1;
 }
