@@ -85,13 +85,21 @@ describe.skipIf(host === undefined)('a root that holds the brain', () => {
     expect(readFileSync(join(home, 'brain.sqlite'), 'utf8')).toBe('SQLite');
     expect(readdirSync(home).sort()).toEqual([
       'brain.sqlite',
+      'brain.sqlite.scratch',
+      'brain.sqlite.scratch.removed',
       'catalog',
       'link',
       'notes',
       'plan.txt',
-      'scratch',
-      'scratch.removed',
     ]);
+  });
+
+  it('keeps what lies beside the brain, whatever it is called', async () => {
+    const home = temporaryFolder();
+    mkdirSync(join(home, 'scratch'));
+    writeFileSync(join(home, 'scratch', 'mine'), 'mine');
+    const { run } = worldOf(home, { paths: [home] });
+    expect((await run('cat scratch/mine')).stdout).toBe('mine');
   });
 
   it('cannot be turned so that the brain gets another name', async () => {
@@ -135,7 +143,7 @@ describe.skipIf(host === undefined)('what a person has opened', () => {
     const home = temporaryFolder();
     const { run } = worldOf(home);
     const brain = join(home, 'brain.sqlite');
-    const opened = ['/', '/proc', '/sys', brain, join(home, 'scratch'), '/no/such/path'];
+    const opened = ['/', '/proc', '/sys', brain, `${brain}.scratch`, '/no/such/path'];
     expect(
       await run(`cat ${brain} || ls /root || : >> /proc/sys/kernel/core_pattern || ls /sys/kernel`, opened),
     ).toMatchObject({ stdout: '', exit_code: 2 });

@@ -7,6 +7,7 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { bubblewrapArguments } from './bubblewrap.ts';
 import { type Command, runCommand, SECCOMP_FD, start, untilEnded } from './command.ts';
+import { findGroups, type Groups } from './group.ts';
 import { systemPlaces } from './places.ts';
 import { seccompFilter } from './seccomp.ts';
 
@@ -18,6 +19,8 @@ export type Host = {
   /** What runs `launch.pl`; without it there are no limits, no file rules and no network. */
   perl: string | undefined;
   landlock: boolean;
+  /** Where control groups can be made for the number of processes; undefined where none are needed or allowed. */
+  groups: Groups | undefined;
   /** Whether the kernel counts the threads of a sandbox by themselves. */
   threads_counted: boolean;
 };
@@ -43,6 +46,8 @@ export async function findHost(path: string, node: string): Promise<Host | { rea
   const landlock = perl !== undefined && (await hasLandlock(perl, signal));
   const places = systemPlaces(node);
 
+  const groups = findGroups();
+
   let reason = '';
   for (const proc of ['own', 'none'] as const) {
     const words = [
@@ -52,7 +57,7 @@ export async function findHost(path: string, node: string): Promise<Host | { rea
     ];
     const tried = await untilEnded(start(probe(words), { seccomp, told: false }), signal);
     if (tried.exit_code === 0)
-      return { bubblewrap, proc, seccomp, perl, landlock, threads_counted: isAtLeast(5, 14) };
+      return { bubblewrap, proc, seccomp, perl, landlock, groups, threads_counted: isAtLeast(5, 14) };
     reason = tried.failure?.message ?? tried.stderr.trim().slice(0, 300);
   }
   return { reason: `bubblewrap cannot work here: ${reason}` };

@@ -12,10 +12,10 @@
  * point: the kernel lets nobody rename or remove those. Source: engine-runtime, "Sandbox".
  */
 import { existsSync, lstatSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
-import { basename, dirname, join, relative, sep } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Place } from './bubblewrap.ts';
-import type { Roots } from './roots.ts';
+import { isOwn, type Roots } from './roots.ts';
 
 /** Where the Engine puts what its sandboxes need of it. */
 export const INSIDE = '/run/sandbox';
@@ -66,8 +66,6 @@ export type Seen = {
   roots: Roots;
   /** Opened for this call; what is not there any more, or can never be opened, is left out. */
   opened: string[];
-  /** The Engine's own, beside the brain. */
-  hidden: string[];
   /** Never written, also where a root holds it. `shown`: visible also where none does. */
   catalog: { path: string; shown: boolean };
   /** What stands for /tmp: a folder of this machine, or null for one in memory. */
@@ -78,8 +76,8 @@ export type Seen = {
 const MEMORY_BYTES = 64 * 1024 * 1024;
 
 /** @throws what the file system says when a root cannot be read any more. */
-export function placesOf({ roots, opened, hidden, catalog, scratch }: Seen): Place[] {
-  const writing = outermost([...roots.paths, ...opened.filter((path) => canBeOpened(path, roots, hidden))]);
+export function placesOf({ roots, opened, catalog, scratch }: Seen): Place[] {
+  const writing = outermost([...roots.paths, ...opened.filter((path) => canBeOpened(path, roots))]);
   const others = writing.filter((path) => path !== TMP);
   const tmp: Place[] =
     scratch === null
@@ -98,7 +96,7 @@ export function placesOf({ roots, opened, hidden, catalog, scratch }: Seen): Pla
   );
   return [
     ...(writing.includes(TMP) ? [] : tmp),
-    ...writing.flatMap((path) => writable(path, roots, hidden)),
+    ...writing.flatMap((path) => writable(path, roots)),
     ...guarded,
     ...(writing.some((path) => isWithin(path, [VAR_TMP]))
       ? []
@@ -121,16 +119,16 @@ export function mountPoints(roots: Roots): string[] {
 /** The kernel's own file systems are opened by no yes, nor is everything at once; /tmp is not this machine's in there. */
 const NEVER = ['/proc', '/sys', '/dev', '/run', TMP];
 
-function canBeOpened(path: string, roots: Roots, hidden: string[]): boolean {
-  if (path === '/' || isWithin(path, [...NEVER, ...hidden]) || isBrain(path, roots)) return false;
+function canBeOpened(path: string, roots: Roots): boolean {
+  if (path === '/' || isWithin(path, NEVER) || isOwn(roots, path)) return false;
   return existsSync(path);
 }
 
-function writable(path: string, roots: Roots, hidden: string[]): Place[] {
+function writable(path: string, roots: Roots): Place[] {
   const home = dirname(roots.brain_path);
   const whole: Place = { kind: 'write', from: path, at: path };
   if (!isWithin(home, [path])) return [whole];
-  return [...(path === home ? [] : [whole, ...way(path, path, home)]), ...covered(home, roots, hidden)];
+  return [...(path === home ? [] : [whole, ...way(path, path, home)]), ...covered(home, roots)];
 }
 
 /** The steps between a folder that commands can write, which is `from` on this machine, and what is placed in it. */
@@ -140,20 +138,15 @@ function way(from: string, at: string, placed: string): Place[] {
   return [...way(from, at, parent), { kind: 'write', from: join(from, relative(at, parent)), at: parent }];
 }
 
-function covered(home: string, roots: Roots, hidden: string[]): Place[] {
+function covered(home: string, roots: Roots): Place[] {
   const entries = readdirSync(home, { withFileTypes: true })
     .map((entry) => ({ entry, at: join(home, entry.name) }))
-    .filter(({ at }) => !isBrain(at, roots) && !hidden.includes(at))
+    .filter(({ at }) => !isOwn(roots, at))
     .flatMap(({ entry, at }): Place[] => {
       if (entry.isSymbolicLink()) return [{ kind: 'link', target: readlinkSync(at), at }];
       return entry.isDirectory() || entry.isFile() ? [{ kind: 'write', from: at, at }] : [];
     });
   return [{ kind: 'cover', at: home }, ...entries, { kind: 'seal', at: home }];
-}
-
-/** Everything that begins with the brain's name: its journals, its lock, and what SQLite may add beside them. */
-function isBrain(path: string, roots: Roots): boolean {
-  return dirname(path) === dirname(roots.brain_path) && basename(path).startsWith(basename(roots.brain_path));
 }
 
 /** What lies within another is shown by it; placed again by name it could be replaced by a link meanwhile. */

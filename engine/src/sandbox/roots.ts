@@ -1,6 +1,6 @@
 import { constants, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { type FileHandle, lstat, open, readlink, realpath } from 'node:fs/promises';
-import { basename, dirname, join, resolve, sep } from 'node:path';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { EngineExit } from '@september/contract';
 import { StartError, systemCode } from '../errors.ts';
 
@@ -21,7 +21,7 @@ export type Roots = {
   names: string[];
   /** What a person has opened beside them, for one call; real paths. Also of what is not there yet. */
   opened: string[];
-  /** The brain and what belongs to it are never visible, also when a root holds them. */
+  /** The brain and what is beside it of the Engine's own are never visible, also when a root holds them. */
   brain_path: string;
 };
 
@@ -137,13 +137,16 @@ function isInside(folders: string[], path: string): boolean {
 }
 
 export function isVisible(roots: Roots, path: string): boolean {
-  return isInside([...roots.paths, ...roots.opened], path) && !isBrain(roots, path);
+  return isInside([...roots.paths, ...roots.opened], path) && !isOwn(roots, path);
 }
 
-/** The brain, its `-wal`, `-shm` and `-journal`, its `.lock` and that one's journal. */
-function isBrain(roots: Roots, path: string): boolean {
-  if (!path.startsWith(roots.brain_path)) return false;
-  return /^($|-|\.lock)/.test(path.slice(roots.brain_path.length));
+/**
+ * Whether something is the Engine's own, and nobody's to see: the brain, and whatever lies beside it and begins with its
+ * name, as its journals, its lock and the scratch folders of tasks do.
+ */
+export function isOwn({ brain_path }: Pick<Roots, 'brain_path'>, path: string): boolean {
+  const [first = ''] = relative(dirname(brain_path), path).split(sep);
+  return first.startsWith(basename(brain_path));
 }
 
 export function outside(path: string): Refusal {

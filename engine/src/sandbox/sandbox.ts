@@ -7,7 +7,6 @@
  * Source: engine-runtime, "Sandbox"; E21.
  */
 import { writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { errorFields, type Log } from '../observe/log.ts';
 import { bubblewrapArguments, fileRules, type Policy } from './bubblewrap.ts';
 import {
@@ -104,7 +103,7 @@ const UNCHECKED: SandboxState = { mode: 'unchecked', layers: {}, checked_at: nul
 
 export function createSandbox(parts: SandboxParts): Sandbox {
   const { mode, roots, limits, log, now } = parts;
-  const scratch = openScratch(join(dirname(roots.brain_path), 'scratch'), mountPoints(roots), log);
+  const scratch = openScratch(`${roots.brain_path}.scratch`, mountPoints(roots), log);
   const watchdog = createWatchdog(limits);
   const system = systemPlaces(parts.node);
   /** What was left running, by turn. */
@@ -119,7 +118,6 @@ export function createSandbox(parts: SandboxParts): Sandbox {
     const places = placesOf({
       roots,
       opened: of_task ? occasion.opened.paths : [],
-      hidden: scratch.folders,
       catalog: { path: parts.catalog_dir, shown: !of_task },
       scratch: tmp,
     });
@@ -144,7 +142,9 @@ export function createSandbox(parts: SandboxParts): Sandbox {
             '--',
           ];
     const filter = host.seccomp === undefined ? undefined : SECCOMP_FD;
-    const words = [host.bubblewrap, ...bubblewrapArguments(policy, filter), ...launcher, ...command.words];
+    const group = host.groups?.open(limits.threads);
+    const walls = [host.bubblewrap, ...bubblewrapArguments(policy, filter)];
+    const words = [...(group?.enter ?? []), ...walls, ...launcher, ...command.words];
     const running = start(
       {
         ...command,
@@ -157,6 +157,7 @@ export function createSandbox(parts: SandboxParts): Sandbox {
     running.gone.then(() => {
       count--;
       way?.close();
+      void group?.close();
     });
     chooseFirst(running.pid);
     watchdog.watch(running, policy.disks);

@@ -10,8 +10,6 @@ import { join } from 'node:path';
 import { errorFields, type Log } from '../observe/log.ts';
 
 export type Scratch = {
-  /** Where all of them are, and what is being removed: not for anybody's eyes. */
-  folders: string[];
   /** Of this task; made where there is none yet. */
   of(task_id: string): string;
   /** When the task is removed. */
@@ -44,7 +42,6 @@ export function openScratch(folder: string, mount_points: string[], log: Log): S
   const pathOf = (task_id: string) =>
     join(folder, createHash('sha256').update(task_id).digest('hex').slice(0, 32));
   return {
-    folders: [folder, removed],
     of(task_id) {
       const path = pathOf(task_id);
       if (!existsSync(path)) {

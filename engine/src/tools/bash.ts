@@ -24,7 +24,7 @@ export function bashTool(sandbox: Pick<Sandbox, 'run'>, roots: Roots): Tool {
     name: 'bash',
     description: [
       'Runs a command in bash, in a sandbox, and answers with stdout, stderr and exit_code; one other than 0 is not an error of the tool.',
-      `It starts in ${roots.paths[0]} each time: no variable and no folder is kept from one call to the next, but files are, also those in /tmp, which this task alone has.`,
+      `It starts in ${roots.paths[0]} each time: no variable and no folder is kept from one call to the next, but files are, also those in /tmp, which this task alone has and no other tool sees.`,
       'Nobody can type anything, so use flags such as -y. There is no network but to the hosts that the operator has allowed, by HTTP_PROXY and HTTPS_PROXY.',
       'Of long output the beginning and the end are kept; write it to a file and read that.',
       'What is started with & goes on until the end of this turn; redirect its output.',

@@ -117,7 +117,8 @@ function traces(): string[] {
   const found = [];
   if (datagrams > 0) found.push('a datagram came');
   if (existsSync(join('/tmp', CANARY))) found.push('a file in /tmp');
-  const own = /^(brain\.sqlite(-wal|-shm|\.lock|\.lock-journal)?|outside|scratch(\.removed)?|workspace)$/;
+  const own =
+    /^(brain\.sqlite(-wal|-shm|\.lock|\.lock-journal|\.scratch|\.scratch\.removed)?|outside|workspace)$/;
   found.push(...readdirSync(home).filter((name) => !own.test(name)));
   datagrams = 0;
   rmSync(join('/tmp', CANARY), { force: true });

@@ -153,7 +153,7 @@ const FILES: Way[] = [
   way('writes a journal beside the brain', 'echo x > "$BRAIN-journal"'),
   way('takes the lock of the brain', 'echo x >> "$BRAIN.lock"'),
   way('moves the folder of the brain away', 'mv "$(dirname "$BRAIN")" "$(dirname "$BRAIN").away"'),
-  tries('sees what other tasks have in /tmp', 'ls "$(dirname "$BRAIN")/scratch"', 'bubblewrap'),
+  tries('sees what other tasks have in /tmp', 'ls "$BRAIN.scratch"', 'bubblewrap'),
   tries('reads the passwords of the host', 'cat /etc/shadow'),
   tries('reads the keys of the host', 'ls /etc/ssh /etc/ssl/private'),
   tries('looks into the home folders', 'ls /root /home'),

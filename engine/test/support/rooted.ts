@@ -18,6 +18,8 @@ export function makeRoots(): Rooted {
   for (const name of ['brain.sqlite', 'brain.sqlite-wal', 'brain.sqlite-shm', 'brain.sqlite.lock']) {
     writeFileSync(join(folder, 'second', name), 'brain');
   }
+  mkdirSync(join(folder, 'second', 'brain.sqlite.scratch'));
+  writeFileSync(join(folder, 'second', 'brain.sqlite.scratch', 'note'), 'of another task');
   symlinkSync(join(folder, 'root', 'in.txt'), join(folder, 'root', 'good-link'));
   symlinkSync(join(folder, 'outside', 'secret.txt'), join(folder, 'root', 'file-link'));
   symlinkSync('../outside', join(folder, 'root', 'folder-link'));
@@ -54,6 +56,8 @@ export const WAYS_OUT = [
   '../second/brain.sqlite-wal',
   '../second/brain.sqlite-shm',
   '../second/brain.sqlite.lock',
+  '../second/brain.sqlite.scratch',
+  '../second/brain.sqlite.scratch/note',
   'sub/../../outside/secret.txt',
 ];
 

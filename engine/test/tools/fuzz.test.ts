@@ -113,7 +113,8 @@ function checksum(): string {
   };
   for (const name of ['outside', 'rootless']) visit(join(folder, name));
   for (const name of readdirSync(join(folder, 'second')).sort()) {
-    if (name.startsWith('brain')) visit(join(folder, 'second', name));
+    // What commands have in the making is the sandbox's to change.
+    if (name.startsWith('brain') && !name.includes('.scratch')) visit(join(folder, 'second', name));
   }
   expect(readdirSync(folder).sort()).toEqual(['outside', 'root', 'rootless', 'second']);
   return hash.digest('hex');
