@@ -1,9 +1,9 @@
-import { oneAtATime, readInWorker } from './worker.ts';
-
 /**
  * What a web page says, as Markdown: its article without the menus around it, or all of it where there is no article.
  * HTML is a stranger's, so it is read as worker.ts has it, one at a time.
  */
+import { oneAtATime, readInWorker } from './worker.ts';
+
 export type PageReader = {
   /** `url`: of the page, for the links in it. @throws Unreadable; its message says why. */
   read(html: string, url: URL): Promise<Page>;

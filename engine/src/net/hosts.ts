@@ -1,5 +1,3 @@
-import { BlockList, isIP } from 'node:net';
-
 /**
  * Lists of hosts, as an operator writes them.
  *
@@ -7,6 +5,8 @@ import { BlockList, isIP } from 'node:net';
  * `example.com`. A list that compares text is walked round with the next spelling. So both sides are brought into
  * the one form in which a URL has its host, and only then compared. Source: operations, "Sandbox".
  */
+import { BlockList, isIP } from 'node:net';
+
 export type HostList = { names: ReadonlySet<string>; suffixes: readonly string[]; addresses: BlockList };
 
 /** What could end a host and begin another part of a URL, or be decoded into something else. */

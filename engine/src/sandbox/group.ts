@@ -4,7 +4,16 @@
  * Engine is root, and may make control groups, each sandbox is started in one of its own, and the kernel refuses what is
  * too many. For everybody else the limit of the process does (`limits.ts`). Source: engine-runtime, "Sandbox".
  */
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -21,7 +30,7 @@ export type Group = {
 /** Where groups are made: by the controller (version 1), or all in one tree (version 2). */
 const TREES = ['/sys/fs/cgroup/pids', '/sys/fs/cgroup'];
 
-const NAME = /^september-sandbox-(\d+)-\d+$/;
+const NAME = /^september-sandbox-(\d+)-/;
 
 /** bubblewrap's own, the launcher, and what carries its streams. */
 const OVERHEAD = 8;
@@ -36,11 +45,9 @@ export function findGroups(): Groups | undefined {
   const tree = TREES.find(isUsable);
   if (tree === undefined) return undefined;
   removeStale(tree);
-  let made = 0;
   return {
     open(threads) {
-      const folder = join(tree, `september-sandbox-${process.pid}-${made++}`);
-      mkdirSync(folder);
+      const folder = mkdtempSync(join(tree, `september-sandbox-${process.pid}-`));
       writeFileSync(join(folder, 'pids.max'), String(threads + OVERHEAD));
       return {
         enter: ['/bin/sh', '-c', 'echo $$ > "$0" && exec "$@"', join(folder, 'cgroup.procs')],
