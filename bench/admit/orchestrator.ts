@@ -25,6 +25,7 @@ answerParent(async () => {
     root: config.data_dir,
     entry: '',
     catalog_dir: config.catalog_dir,
+    environment: { PATH: process.env.PATH ?? '' },
     onError: (err) => log.warn({ err }),
     failpoint: noFailpoint,
   });

@@ -22,6 +22,22 @@ export const EngineEnvironment = z.object({
 export type EngineEnvironment = z.infer<typeof EngineEnvironment>;
 
 /**
+ * Secrets among what an Engine may be given. It takes each as `{NAME}_FILE` too: the absolute path of a file that holds
+ * the value, so that whoever may look at a container's settings does not see it. A line break at its end does not count.
+ */
+export const ENGINE_SECRETS = [
+  'ENGINE_KEY_HASH',
+  'ENGINE_API_KEY',
+  'LLM_API_KEY',
+  'OPENAI_API_KEY',
+  'ANTHROPIC_API_KEY',
+  'GEMINI_API_KEY',
+  'BRAVE_API_KEY',
+  'TAVILY_API_KEY',
+  'AD_ENCRYPTION_KEY',
+] as const;
+
+/**
  * Options of Node.js that whoever starts an Engine gives it. One user talks to it, and thousands of them share a
  * machine: with V8's own size for new objects, made for busy servers, each keeps 100 MiB of garbage around before it
  * looks for any (docs/performance.md).

@@ -67,6 +67,7 @@ export async function startOrchestrator(options: {
     root,
     entry: options.engine_entry ?? ENGINE_ENTRY,
     catalog_dir: config.catalog_dir,
+    environment: config.process_environment,
     onError: (err) => log.warn({ err }, 'what engines left could not be tidied up'),
     failpoint,
   });

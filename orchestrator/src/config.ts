@@ -16,11 +16,10 @@ type Mode = 'development' | 'production';
 const DEVELOPMENT_PASSTHROUGH =
   'LLM_API_KEY,OPENAI_API_KEY,ANTHROPIC_API_KEY,GEMINI_API_KEY,LLM_PROVIDER,LLM_MODEL,LLM_BASE_URL';
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
-/**
- * What any program needs in order to run, and to start quickly (scripts/run.mjs); with its own variables and the
- * pass-through, all an engine gets.
- */
-const BASE_ENVIRONMENT = ['PATH', 'TZ', 'LANG', 'NODE_ENV', 'NODE_COMPILE_CACHE'];
+/** What every engine gets, beside its own variables and the pass-through. */
+const BASE_ENVIRONMENT = ['TZ', 'LANG', 'NODE_ENV'];
+/** What a program of this machine needs in order to run, and to start quickly (scripts/run.mjs); no container does. */
+const PROCESS_ENVIRONMENT = ['PATH', 'NODE_COMPILE_CACHE'];
 
 /** Each costs the memory of an idle engine; a pool refills in seconds, so more of them help nobody. */
 const MAX_WARM_POOL = 1000;
@@ -229,8 +228,10 @@ export type Config = {
   data_dir: string;
   log_level: string;
   engine_image: string;
-  /** What engines get beside their own variables: the pass-through and the minimum a process needs. */
+  /** What engines get beside their own variables: the pass-through, the mode, time zone and language. */
   engine_environment: Record<string, string>;
+  /** What engines that are processes of this machine get as well. */
+  process_environment: Record<string, string>;
   /** Absolute. */
   catalog_dir: string;
   port_min: number;
@@ -343,7 +344,8 @@ export function loadConfig(env: Given, cwd: string): Config {
   }
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   const values = parsed.data;
-  const handedOn = [...BASE_ENVIRONMENT, ...values.ORCH_ENGINE_ENV_PASSTHROUGH];
+  const handOn = (names: readonly string[]) =>
+    Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : [])));
   return {
     mode,
     database_url: values.ORCH_DATABASE_URL,
@@ -354,12 +356,8 @@ export function loadConfig(env: Given, cwd: string): Config {
     data_dir: resolve(cwd, values.ORCH_DATA_DIR),
     log_level: values.ORCH_LOG_LEVEL,
     engine_image: values.ORCH_ENGINE_IMAGE,
-    engine_environment: Object.fromEntries(
-      handedOn.flatMap((name) => {
-        const value = env[name];
-        return value ? [[name, value]] : [];
-      }),
-    ),
+    engine_environment: handOn([...BASE_ENVIRONMENT, ...values.ORCH_ENGINE_ENV_PASSTHROUGH]),
+    process_environment: handOn(PROCESS_ENVIRONMENT),
     catalog_dir: resolve(cwd, values.ORCH_CATALOG_MOUNT_PATH),
     port_min: values.ORCH_PORT_MIN,
     port_max: values.ORCH_PORT_MAX,

@@ -195,16 +195,13 @@ describe('the configuration', () => {
       OTHER: 'o',
       NODE_COMPILE_CACHE: '/compiled',
     };
-    const minimum = { PATH: '/bin', NODE_COMPILE_CACHE: '/compiled' };
-    expect(loadConfig(env, '/').engine_environment).toEqual({
-      ...minimum,
-      LLM_API_KEY: 'a',
-      LLM_MODEL: 'm',
-    });
+    const { engine_environment, process_environment } = loadConfig(env, '/');
+    expect(engine_environment).toEqual({ LLM_API_KEY: 'a', LLM_MODEL: 'm' });
+    expect(process_environment).toEqual({ PATH: '/bin', NODE_COMPILE_CACHE: '/compiled' });
     const named = { ...env, ORCH_ENGINE_ENV_PASSTHROUGH: 'OTHER, ABSENT' };
-    expect(loadConfig(named, '/').engine_environment).toEqual({ ...minimum, OTHER: 'o' });
+    expect(loadConfig(named, '/').engine_environment).toEqual({ OTHER: 'o' });
     const production = { ...env, NODE_ENV: 'production', ORCH_ENGINE_BACKEND: 'subprocess' };
-    expect(loadConfig(production, '/').engine_environment).toEqual({ ...minimum, NODE_ENV: 'production' });
+    expect(loadConfig(production, '/').engine_environment).toEqual({ NODE_ENV: 'production' });
   });
 
   it('never repeats the value of a secret in a problem', () => {

@@ -14,6 +14,12 @@ import type { Sql } from '../registry/db.ts';
 /** Looks in one statement: with more of them a caller would wait longer for the others than for his own. */
 const MAX_TOGETHER = 64;
 
+/**
+ * So many waiting are worth a second statement beside the first: while PostgreSQL answers one, the answers of the other
+ * go out. Fewer would be many small statements.
+ */
+const SECOND_FROM = 8;
+
 /** See `countAndLook`; for one caller. */
 export type Look = (api_key_hash: string, user_id: string) => Promise<AdmitLook | null>;
 
@@ -23,9 +29,11 @@ type Waiting = {
   reject(error: unknown): void;
 };
 
+type Line = { waiting: Waiting[]; under_way: number };
+
 export function lookTogether(sql: Sql): Look {
   /** By the hash of the product's key; an entry is there as long as a statement is under way. */
-  const lines = new Map<string, Waiting[]>();
+  const lines = new Map<string, Line>();
 
   async function ask(api_key_hash: string, together: Waiting[]): Promise<void> {
     try {
@@ -37,17 +45,20 @@ export function lookTogether(sql: Sql): Look {
     }
   }
 
-  async function serve(api_key_hash: string, line: Waiting[]): Promise<void> {
-    while (line.length > 0) await ask(api_key_hash, line.splice(0, MAX_TOGETHER));
-    lines.delete(api_key_hash);
+  async function serve(api_key_hash: string, line: Line): Promise<void> {
+    line.under_way += 1;
+    while (line.waiting.length > 0) await ask(api_key_hash, line.waiting.splice(0, MAX_TOGETHER));
+    line.under_way -= 1;
+    if (line.under_way === 0) lines.delete(api_key_hash);
   }
 
   return (api_key_hash, user_id) =>
     new Promise((resolve, reject) => {
-      const line = lines.get(api_key_hash);
-      if (line !== undefined) return void line.push({ user_id, resolve, reject });
-      const first = [{ user_id, resolve, reject }];
-      lines.set(api_key_hash, first);
-      void serve(api_key_hash, first);
+      const line = lines.get(api_key_hash) ?? { under_way: 0, waiting: [] };
+      lines.set(api_key_hash, line);
+      line.waiting.push({ user_id, resolve, reject });
+      if (line.under_way === 0 || (line.under_way === 1 && line.waiting.length >= SECOND_FROM)) {
+        void serve(api_key_hash, line);
+      }
     });
 }

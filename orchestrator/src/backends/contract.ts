@@ -72,8 +72,17 @@ export type EngineSpec = {
   environment: Pick<EngineEnvironment, 'ENGINE_KEY_HASH'> & Record<string, string>;
 };
 
-/** Where the engine answers. `url` is the one products get (O14). */
-export type EngineEndpoint = { host: string; port: number; container_id: string | null; url: string };
+/**
+ * Where the engine answers. `url` is the one products get, `host_url` what this machine may use as well, where a port
+ * of it is published and `url` is not that already (O14).
+ */
+export type EngineEndpoint = {
+  host: string;
+  port: number;
+  container_id: string | null;
+  url: string;
+  host_url: string | null;
+};
 
 export type Presence =
   | { state: 'present'; epoch: number; frozen: boolean }
@@ -94,6 +103,15 @@ export class StaleEpoch extends Error {
   constructor(epoch: number, highest: number | 'destroyed') {
     const why = highest === 'destroyed' ? 'it has been destroyed' : `epoch ${highest} has been seen`;
     super(`Nothing is done to the engine for epoch ${epoch}: ${why}.`);
+  }
+}
+
+/** Another program of the host has the port; `create` has brought nothing up, and another port will help. */
+export class PortUnavailable extends Error {
+  override name = 'PortUnavailable';
+
+  constructor(port: number) {
+    super(`Port ${port} of the host is taken by another program.`);
   }
 }
 

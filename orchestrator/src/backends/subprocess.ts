@@ -59,6 +59,8 @@ export type SubprocessOptions = {
   entry: string;
   /** Catalog that engines read, absolute. */
   catalog_dir: string;
+  /** What every engine gets beside what it is created with: `PATH` and the like. */
+  environment: Record<string, string>;
   /** Hears of logs that could not be limited, and of old marks that could not be removed. */
   onError(error: unknown): void;
   /** Hit at each point of `FAILPOINTS` that is in here. */
@@ -179,7 +181,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
         cwd: folder,
         detached: true,
         stdio: ['ignore', log.fd, log.fd],
-        env: { ...environment, ...contract, HOME: folder },
+        env: { ...options.environment, ...environment, ...contract, HOME: folder },
       });
       await once(child, 'spawn');
       child.unref();
@@ -374,7 +376,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     publishes_ports: true,
     async create(spec, signal) {
       const { port } = await create(spec, signal);
-      return { host: HOST, port, container_id: null, url: `http://${HOST}:${port}` };
+      return { host: HOST, port, container_id: null, url: `http://${HOST}:${port}`, host_url: null };
     },
     async stop(engine_id, { epoch, grace_s = STOP_GRACE_S }) {
       // Also where there is nothing to stop: a late create must not bring it up after this.

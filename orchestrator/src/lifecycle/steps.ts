@@ -4,7 +4,12 @@
  * is gone. So an operation that was cut off anywhere is simply walked from its first step again.
  */
 import { EngineExit } from '@september/contract';
-import type { Backend, EngineExitReport, EngineSpec } from '../backends/contract.ts';
+import {
+  type Backend,
+  type EngineExitReport,
+  type EngineSpec,
+  PortUnavailable,
+} from '../backends/contract.ts';
 import { OrchestratorError } from '../errors.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Db } from '../registry/db.ts';
@@ -78,7 +83,11 @@ export async function perform(step: Step, deps: StepDeps, context: StepContext):
         image: engine.engine_version,
         environment: { ...deps.engine_environment, ...keyEnvironment(engine, deps.rotate_overlap_s) },
       };
-      const endpoint = await backend.create(spec, context.signal);
+      const endpoint = await backend.create(spec, context.signal).catch(async (error) => {
+        if (!(error instanceof PortUnavailable)) throw error;
+        await setPortAside(db, engine.id);
+        throw new PortTaken();
+      });
       evidence.url = endpoint.url;
       return;
     }

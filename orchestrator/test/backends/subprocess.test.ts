@@ -26,6 +26,7 @@ async function world(
       root: join(folder, 'engines'),
       entry: STAND_IN,
       catalog_dir: '/catalog',
+      environment: { PATH: process.env.PATH ?? '' },
       onError: (error) => {
         throw error;
       },

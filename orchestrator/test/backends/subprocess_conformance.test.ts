@@ -43,6 +43,7 @@ describeBackend('subprocess', async (): Promise<Place> => {
         root,
         entry: STAND_IN,
         catalog_dir: '/catalog',
+        environment: { PATH: process.env.PATH ?? '' },
         onError: (error) => {
           throw error;
         },

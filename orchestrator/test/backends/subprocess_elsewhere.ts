@@ -12,6 +12,7 @@ const backend = subprocessBackend({
   root,
   entry,
   catalog_dir: '/catalog',
+  environment: { PATH: process.env.PATH ?? '' },
   onError: (error) => {
     throw error;
   },

@@ -20,6 +20,7 @@ it('a late report of an end fails no engine that has a successor at the same epo
     root: join(o.config.data_dir, 'engines'),
     entry: STAND_IN,
     catalog_dir: '/catalog',
+    environment: { PATH: process.env.PATH ?? '' },
     onError: (error) => {
       throw error;
     },

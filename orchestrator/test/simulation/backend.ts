@@ -158,7 +158,7 @@ export function createBackend(deps: BackendDeps): Backend {
         if (faults.roll('backend: create fails')) throw new BackendFault('no room');
         raiseFence(place, epoch);
         const url = `http://${HOST}:${port}`;
-        const endpoint = { host: HOST, port, container_id: null, url };
+        const endpoint = { host: HOST, port, container_id: null, url, host_url: null };
         const same = place.processes.find((one) => one.epoch === epoch && one.port === port);
         for (const other of place.processes) {
           if (other !== same) await endProcess(other, epoch, STOP_GRACE_S, 'create');
