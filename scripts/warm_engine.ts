@@ -55,7 +55,8 @@ async function turn(url: string): Promise<void> {
   const answer = await fetch(`${url}/execute`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'x-engine-key': KEY },
-    body: JSON.stringify({ message: 'hello' }),
+    body: JSON.stringify({ task_id: 'warm', message: 'run: true' }),
   });
-  await answer.text();
+  const said = await answer.text();
+  if (!answer.ok) throw new Error(said);
 }

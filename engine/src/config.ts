@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { StartError } from './errors.ts';
 import { type HostList, parseHosts } from './net/hosts.ts';
 import { LOG_LEVELS, type LogLevel } from './observe/log.ts';
+import { exposedFiles, readSecretFiles } from './secret_files.ts';
 import type { SearchSettings } from './tools/web_search.ts';
 import type { ProviderName } from './types.ts';
 
@@ -303,9 +304,13 @@ export function loadConfig(): Config {
 /** @throws StartError `BAD_CONFIG`, all problems in its message. */
 export function parseConfig(environment: Record<string, string | undefined>, cwd: string): Config {
   // Compose files and Kubernetes manifests hand over unset variables as empty strings.
-  const given = Object.fromEntries(
-    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
-  );
+  const set: Record<string, string> = {};
+  for (const [name, value] of Object.entries(environment)) {
+    if (value !== undefined && value !== '') set[name] = value;
+  }
+  const { given, problems: unread } = readSecretFiles(set, cwd);
+  // Whether anything else is missing cannot be told without them.
+  if (unread.length > 0) throw unusable(unread);
   const parsed = Variables.safeParse(given);
   const problems = parsed.success
     ? []
@@ -322,11 +327,14 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
       'SANDBOX_MODE: none is for development only; in production commands run in a sandbox or not at all',
     );
   }
+  if (parsed.success) {
+    problems.push(...exposedFiles(set, cwd, roots ?? [ownRoot(resolve(cwd, parsed.data.SQLITE_DB_PATH))]));
+  }
   const model = parsed.success ? chooseModel(parsed.data) : undefined;
   if (model !== undefined && 'problem' in model) problems.push(model.problem);
 
   if (!parsed.success || model === undefined || 'problem' in model || problems.length > 0) {
-    throw new StartError(EngineExit.BAD_CONFIG, `The configuration is not usable. ${problems.join('. ')}.`);
+    throw unusable(problems);
   }
   const values = parsed.data;
   const brain_path = resolve(cwd, values.SQLITE_DB_PATH);
@@ -368,7 +376,7 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
       cwd,
       values.MIGRATIONS_DIR ?? fileURLToPath(new URL('./brain/migrations', import.meta.url)),
     ),
-    roots: { paths: roots ?? [join(dirname(brain_path), 'workspace')], own: roots === undefined },
+    roots: { paths: roots ?? [ownRoot(brain_path)], own: roots === undefined },
     allowed_private_hosts: values.ALLOWED_PRIVATE_HOSTS,
     default_agent: values.ENGINE_DEFAULT_AGENT,
     max_iterations: values.AGENT_MAX_ITERATIONS,
@@ -399,6 +407,11 @@ export function parseConfig(environment: Record<string, string | undefined>, cwd
     warnings,
   };
 }
+
+const ownRoot = (brain_path: string) => join(dirname(brain_path), 'workspace');
+
+const unusable = (problems: string[]) =>
+  new StartError(EngineExit.BAD_CONFIG, `The configuration is not usable. ${problems.join('. ')}.`);
 
 /** Variables whose names say that they hold a secret, whoever they are for. */
 const SECRET_NAME = /(KEY|KEY_HASH|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i;

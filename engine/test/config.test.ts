@@ -1,7 +1,10 @@
-import { EngineExit } from '@september/contract';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ENGINE_SECRETS, EngineExit } from '@september/contract';
 import { describe, expect, it } from 'vitest';
 import { parseConfig, Variables } from '../src/config.ts';
 import { StartError } from '../src/errors.ts';
+import { temporaryFolder } from './support/engine.ts';
 
 const key = { ENGINE_API_KEY: 'k' };
 const parse = (environment: Record<string, string>) => parseConfig({ ...key, ...environment }, '/cwd');
@@ -118,6 +121,71 @@ describe('a configuration that is not usable', () => {
     expect(refusal({})).toContain('ENGINE_KEY_HASH');
     const overlaps = { BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS: '400' };
     expect(refusal({ ...key, ...overlaps })).toContain('BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS');
+  });
+});
+
+describe('secrets from files', () => {
+  const folder = temporaryFolder();
+  function fileOf(name: string, text: string): string {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  }
+  const hash = 'a'.repeat(64);
+
+  it('are taken for all variables that hold one, and nothing shown may contain them', () => {
+    const variables = ENGINE_SECRETS.map((name) => [
+      `${name}_FILE`,
+      fileOf(name, `${name === 'ENGINE_KEY_HASH' ? hash : `from-${name}`}\n`),
+    ]);
+    const config = parseConfig({ LLM_PROVIDER: 'gemini', ...Object.fromEntries(variables) }, '/cwd');
+    expect(config.key.hash).toBe(hash);
+    expect(config.model.api_keys).toEqual({
+      anthropic: 'from-ANTHROPIC_API_KEY',
+      openai: 'from-OPENAI_API_KEY',
+      gemini: 'from-LLM_API_KEY',
+    });
+    expect(config.search.brave?.api_key).toBe('from-BRAVE_API_KEY');
+    expect(config.search.tavily?.api_key).toBe('from-TAVILY_API_KEY');
+    const values = ENGINE_SECRETS.map((name) => (name === 'ENGINE_KEY_HASH' ? hash : `from-${name}`));
+    expect(config.secrets.sort()).toEqual(values.sort());
+  });
+
+  it('may be named from the working folder, and end in any line breaks', () => {
+    fileOf('relative', 'secret\r\n\n');
+    const { secrets } = parseConfig({ ...key, LLM_API_KEY_FILE: 'relative' }, folder);
+    expect(secrets).toContain('secret');
+  });
+
+  it.each([
+    [
+      'both set',
+      { ENGINE_API_KEY_FILE: fileOf('good', 'x') },
+      'ENGINE_API_KEY_FILE and ENGINE_API_KEY are both set',
+    ],
+    ['missing', { LLM_API_KEY_FILE: join(folder, 'absent') }, 'absent, which cannot be read (ENOENT)'],
+    ['a folder', { LLM_API_KEY_FILE: folder }, 'which cannot be read (EISDIR)'],
+    ['empty', { LLM_API_KEY_FILE: fileOf('empty', '\n') }, 'empty, which is empty'],
+    ['too long', { LLM_API_KEY_FILE: fileOf('long', 'x'.repeat(16_385)) }, 'more than 16384 characters'],
+  ])('are refused: %s', (_, environment, words) => {
+    const message = refusal({ ...key, ...environment });
+    expect(message).toContain(words);
+    expect(message).toContain(Object.keys(environment)[0]);
+  });
+
+  it('are refused where commands could read them, whatever way the file is named', () => {
+    const root = join(folder, 'workspace');
+    mkdirSync(root);
+    const inside = fileOf('workspace/key', 'x');
+    const link = join(folder, 'link');
+    symlinkSync(inside, link);
+    for (const file of [inside, link]) {
+      const own = { ...key, SQLITE_DB_PATH: join(folder, 'brain.sqlite'), LLM_API_KEY_FILE: file };
+      expect(refusal(own)).toContain(`LLM_API_KEY_FILE names ${file}, which lies in ALLOWED_ROOTS`);
+      expect(refusal({ ...key, ALLOWED_ROOTS: `/srv,${root}`, LLM_API_KEY_FILE: file })).toContain(
+        'ALLOWED_ROOTS',
+      );
+    }
+    expect(parse({ ALLOWED_ROOTS: '/srv', LLM_API_KEY_FILE: inside }).secrets).toContain('x');
   });
 });
 

@@ -110,7 +110,7 @@ const CALLS = {
     userfaultfd: 282,
   },
 };
-const numbers = process.arch === 'arm64' ? CALLS.arm64 : CALLS.x64;
+export const numbers = process.arch === 'arm64' ? CALLS.arm64 : CALLS.x64;
 
 /** A system call by its number; got through when it does not fail. `prepare`: Perl before it. */
 function calls(
@@ -188,7 +188,7 @@ const FILES: Way[] = [
 ];
 
 const PROCESSES: Way[] = [
-  tries('sees the Engine', 'grep -q main.ts "/proc/$ENGINE_PID/cmdline"', 'bubblewrap'),
+  tries('sees the Engine', 'grep -qE "main[.](ts|mjs)" "/proc/$ENGINE_PID/cmdline"', 'bubblewrap'),
   tries('reads the environment of the Engine', 'grep -q test-key "/proc/$ENGINE_PID/environ"', 'bubblewrap'),
   tries('has a secret in its environment', 'env | grep -E "ENGINE_API_KEY|test-key"'),
   tries('finds a secret in the environment of process 1', 'grep -qa test-key /proc/1/environ'),
@@ -225,7 +225,8 @@ const NAMESPACES: Way[] = [
   calls('unshare', '0x40000000'),
   calls('clone', '0x10000000 | 17, 0, 0, 0, 0', 'seccomp'),
   calls('clone3', 'pack("Q8", 0x10000000, 0, 0, 0, 17, 0, 0, 0), 64'),
-  calls('setns', '3, 0', undefined, 'open(F, "<", "/proc/1/ns/mnt") or exit 1'),
+  // Where there is no /proc, the call is tried with something else.
+  calls('setns', '3, 0', undefined, 'open(F, "<", "/proc/1/ns/mnt") or open(F, "<", "/dev/null") or exit 1'),
   calls('chroot', '"/"'),
   calls('mount', '"x", "/tmp", "tmpfs", 0, 0'),
   calls('mount', '"/usr", "/usr", 0, 0x1020, 0'),
@@ -311,6 +312,21 @@ const LIMITS: Way[] = [
   tries('takes memory as shared files', 'head -c 200M /dev/zero > /dev/shm/x'),
   tries('takes memory as devices', 'head -c 1M /dev/zero > /dev/x'),
   tries('takes memory as the root', 'head -c 1M /dev/zero > /x || mkdir /x'),
+];
+
+/** Within the image of the Engine: what else lies in there. */
+export const IN_CONTAINER: Way[] = [
+  tries('lists the secrets of the Engine', 'ls /run/september'),
+  reads('reads the secrets of the Engine', 'cat /run/september/*'),
+  tries('writes beside the secrets of the Engine', 'touch /run/september/mine'),
+  tries('reads the program of the Engine', 'head -c 1 /opt/september/main.mjs'),
+  tries('writes what the Engine has compiled', 'touch /opt/september/compiled'),
+  tries(
+    'sees the processes of the container',
+    '[ "$(ls -d /proc/[0-9]* | wc -l)" -gt 20 ] || grep -q tini /proc/1/cmdline',
+  ),
+  tries('reaches the gateway of the container', connects('172.17.0.1', '22')),
+  tries('makes devices of the container', 'mknod /tmp/mem c 1 1'),
 ];
 
 export const WAYS: Way[] = [...FILES, ...PROCESSES, ...NAMESPACES, ...KERNEL, ...NETWORK, ...LIMITS];
