@@ -79,7 +79,7 @@ async function start(): Promise<void> {
   const { openRoots } = await import('./sandbox/roots.ts');
   const { createGuard } = await import('./net/guard.ts');
   const { createEgress } = await import('./sandbox/egress.ts');
-  const { LIMITS } = await import('./sandbox/limits.ts');
+  const { LIMITS, limitsWithin, threadsAllowed } = await import('./sandbox/limits.ts');
   const { findHost } = await import('./sandbox/host.ts');
   const { createSandbox } = await import('./sandbox/sandbox.ts');
   const { createPageReader } = await import('./media/page.ts');
@@ -95,7 +95,7 @@ async function start(): Promise<void> {
     findHost: () => findHost(config.path, process.execPath),
     path: config.path,
     node: process.execPath,
-    limits: LIMITS,
+    limits: limitsWithin(LIMITS, threadsAllowed()),
     egress: createEgress(guard, config.sandbox_allowed_hosts),
     engine_port: server.port,
     log: log.named('sandbox'),

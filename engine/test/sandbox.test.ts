@@ -13,7 +13,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createLog } from '../src/observe/log.ts';
 import type { Host } from '../src/sandbox/host.ts';
-import { LIMITS, type Limits } from '../src/sandbox/limits.ts';
+import { LIMITS, type Limits, limitsWithin, threadsAllowed } from '../src/sandbox/limits.ts';
 import { createKept } from '../src/sandbox/output.ts';
 import { openRoots } from '../src/sandbox/roots.ts';
 import { createSandbox, type SandboxParts } from '../src/sandbox/sandbox.ts';
@@ -192,6 +192,21 @@ describe.skipIf(host === undefined)('the watchdog', () => {
     expect((await run('echo x > small; sleep 0.5')).exit_code).toBe(0);
     expect(await run('head -c 1500M /dev/zero > big; sleep 20')).toMatchObject(killed('left on the disk'));
     rmSync(join(home, 'workspace', 'big'), { force: true });
+  });
+});
+
+describe('the limits of a container', () => {
+  it.each([
+    [Number.POSITIVE_INFINITY, LIMITS.threads],
+    [4096, LIMITS.threads],
+    [512, 384],
+    [100, 50],
+  ])('of %s processes leave %s to one sandbox', (allowed, threads) => {
+    expect(limitsWithin(LIMITS, allowed)).toEqual({ ...LIMITS, threads });
+  });
+
+  it('are a number, or none', () => {
+    expect(threadsAllowed()).toBeGreaterThan(0);
   });
 });
 

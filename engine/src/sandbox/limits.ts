@@ -4,6 +4,8 @@
  * does not apply the number of processes at all. That is the watchdog's.
  * Source: engine-runtime, "Sandbox"; operations, "Security".
  */
+import { existsSync, readFileSync } from 'node:fs';
+
 export type Limits = {
   /** Seconds of processor time of one process. */
   cpu_s: number;
@@ -37,6 +39,28 @@ export const LIMITS: Limits = {
   // So that the brain can go on writing.
   free_disk_bytes: 512 * MiB,
 };
+
+/** What an Engine and the commands of other tasks need beside one sandbox. */
+const OTHERS_THREADS = 128;
+
+/**
+ * `limits` where no more than `threads` processes and threads may run in all, as within a container: a bomb in one
+ * sandbox must not take what the Engine needs to start the next. Of very few it gets half.
+ */
+export function limitsWithin(limits: Limits, threads: number): Limits {
+  const most = Math.max(threads - OTHERS_THREADS, Math.floor(threads / 2));
+  return { ...limits, threads: Math.min(limits.threads, most) };
+}
+
+/** Where a container finds how many may run in it: version 2 of control groups, and version 1. */
+const PIDS_MAX = ['/sys/fs/cgroup/pids.max', '/sys/fs/cgroup/pids/pids.max'];
+
+/** How many processes and threads may run here in all. */
+export function threadsAllowed(): number {
+  const file = PIDS_MAX.find((path) => existsSync(path));
+  // The word for no limit is `max`.
+  return Number(file === undefined ? 'max' : readFileSync(file, 'utf8')) || Number.POSITIVE_INFINITY;
+}
 
 /** Numbers of the limits, the same on all machines we run on. */
 const RLIMIT = { CPU: 0, FSIZE: 1, DATA: 2, CORE: 4, NPROC: 6, NOFILE: 7 };

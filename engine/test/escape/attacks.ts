@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { createLog } from '../../src/observe/log.ts';
 import { type Ended, runCommand } from '../../src/sandbox/command.ts';
 import type { Host } from '../../src/sandbox/host.ts';
-import { LIMITS } from '../../src/sandbox/limits.ts';
+import { LIMITS, limitsWithin, threadsAllowed } from '../../src/sandbox/limits.ts';
 import { openRoots } from '../../src/sandbox/roots.ts';
 import { createSandbox, type Occasion, type Sandbox } from '../../src/sandbox/sandbox.ts';
 import { NO_SECRETS } from '../support/secrets.ts';
@@ -88,7 +88,7 @@ export async function openRange(
         findHost: async () => host,
         path: process.env.PATH ?? '',
         node: process.execPath,
-        limits: LIMITS,
+        limits: limitsWithin(LIMITS, threadsAllowed()),
         egress: { open: async () => undefined },
         engine_port: Number(world.ENGINE_PORT),
         log: createLog('ERROR', NO_SECRETS.shown),

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Contained, docker, KEY, removeEngine, runEngine } from '../../../test/docker/engine.ts';
 import type { Attempted } from './in_container.ts';
-import { IN_CONTAINER, WAYS } from './ways.ts';
+import { IN_CONTAINER, MEMORY_BOMBS, PROCESS_BOMB, WAYS } from './ways.ts';
 
 const NAME = 'images-escape';
 const repository = join(import.meta.dirname, '../../..');
@@ -33,7 +33,7 @@ describe('nothing gets out of the sandbox in a container', () => {
   }, RUN_MS);
   afterAll(() => removeEngine(NAME));
 
-  it.each([...WAYS, ...IN_CONTAINER])('$name', ({ name }) => {
+  it.each([...WAYS, ...IN_CONTAINER, ...MEMORY_BOMBS, PROCESS_BOMB])('$name', ({ name }) => {
     expect(attempted.find((one) => one.name === name)?.problems).toEqual([]);
   });
 

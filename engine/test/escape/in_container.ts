@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { findHost } from '../../src/sandbox/host.ts';
 import { processesWith } from '../support/sandbox.ts';
 import { openRange, verdict } from './attacks.ts';
-import { IN_CONTAINER, WAYS } from './ways.ts';
+import { IN_CONTAINER, MEMORY_BOMBS, PROCESS_BOMB, WAYS } from './ways.ts';
 
 /** `problems`: empty where the wall held, nothing is left of the attempt, and the Engine serves. */
 export type Attempted = { name: string; problems: string[] };
@@ -26,11 +26,36 @@ const range = await openRange('/data', CATALOG_DIR, { pid, port: ENGINE_PORT });
 const sandbox = range.sandboxOf(host);
 for (const way of [...WAYS, ...IN_CONTAINER]) {
   const ended = await range.attempt(sandbox, way);
-  const problems = [verdict(way, ended), ...(await leftRunning()), ...range.traces(), await illness()];
-  const attempted: Attempted = { name: way.name, problems: problems.filter((one) => one !== undefined) };
+  tell(way.name, [verdict(way, ended), ...(await leftRunning()), ...range.traces(), await illness()]);
+}
+for (const way of MEMORY_BOMBS) {
+  const { failure } = await range.attempt(sandbox, way);
+  const problem = failure?.reason === 'limit' ? undefined : `ended by ${failure?.reason ?? 'itself'}`;
+  tell(way.name, [problem, ...(await leftRunning()), await illness()]);
+}
+tell(PROCESS_BOMB.name, [...(await crowd()), await illness()]);
+range.close();
+
+/** Others start commands for as long as the bomb is there. */
+async function crowd(): Promise<string[]> {
+  const problems: string[] = [];
+  let is_over = false;
+  const bomb = range.attempt(sandbox, PROCESS_BOMB).finally(() => {
+    is_over = true;
+  });
+  while (!is_over) {
+    const ended = await range.attempt(sandbox, { name: 'another', script: 'echo fine' });
+    if (ended.stdout !== 'fine\n')
+      problems.push(`another did not start: ${ended.failure?.message ?? ended.stderr}`);
+  }
+  await bomb;
+  return problems;
+}
+
+function tell(name: string, problems: (string | undefined)[]): void {
+  const attempted: Attempted = { name, problems: problems.filter((one) => one !== undefined) };
   console.log(JSON.stringify(attempted));
 }
-range.close();
 
 async function leftRunning(): Promise<string[]> {
   const late = Date.now() + GONE_MS;

@@ -329,4 +329,18 @@ export const IN_CONTAINER: Way[] = [
   tries('makes devices of the container', 'mknod /tmp/mem c 1 1'),
 ];
 
+const TAKES_300_MIB = perl('my $x = "x" x (300 << 20); sleep 5');
+
+/** Of the memory of a container there is not much; each is to be ended for its limit. */
+export const MEMORY_BOMBS: Way[] = [
+  way('takes all memory in one process', perl('my $x = "x" x (3 << 30); sleep 5')),
+  way('takes all memory in many processes', `for i in $(seq 8); do ${TAKES_300_MIB} & done; wait`),
+];
+
+/** Until no more can be started; then it holds them for as long as takes others some tries to start. */
+export const PROCESS_BOMB = way(
+  'takes all processes from others',
+  perl('while (defined(my $pid = fork)) { if ($pid == 0) { sleep 3; exit } } sleep 3'),
+);
+
 export const WAYS: Way[] = [...FILES, ...PROCESSES, ...NAMESPACES, ...KERNEL, ...NETWORK, ...LIMITS];
