@@ -79,7 +79,8 @@ async function start(): Promise<void> {
   const { openRoots } = await import('./sandbox/roots.ts');
   const { createGuard } = await import('./net/guard.ts');
   const { createEgress } = await import('./sandbox/egress.ts');
-  const { LIMITS, limitsWithin, threadsAllowed } = await import('./sandbox/limits.ts');
+  const { LIMITS, limitsWithin } = await import('./sandbox/limits.ts');
+  const { threadsAllowed } = await import('./sandbox/own_group.ts');
   const { findHost } = await import('./sandbox/host.ts');
   const { createSandbox } = await import('./sandbox/sandbox.ts');
   const { createPageReader } = await import('./media/page.ts');

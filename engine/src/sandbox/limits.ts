@@ -4,8 +4,6 @@
  * does not apply the number of processes at all. That is the watchdog's.
  * Source: engine-runtime, "Sandbox"; operations, "Security".
  */
-import { existsSync, readFileSync } from 'node:fs';
-
 export type Limits = {
   /** Seconds of processor time of one process. */
   cpu_s: number;
@@ -50,16 +48,6 @@ const OTHERS_THREADS = 128;
 export function limitsWithin(limits: Limits, threads: number): Limits {
   const most = Math.max(threads - OTHERS_THREADS, Math.floor(threads / 2));
   return { ...limits, threads: Math.min(limits.threads, most) };
-}
-
-/** Where a container finds how many may run in it: version 2 of control groups, and version 1. */
-const PIDS_MAX = ['/sys/fs/cgroup/pids.max', '/sys/fs/cgroup/pids/pids.max'];
-
-/** How many processes and threads may run here in all. */
-export function threadsAllowed(): number {
-  const file = PIDS_MAX.find((path) => existsSync(path));
-  // The word for no limit is `max`.
-  return Number(file === undefined ? 'max' : readFileSync(file, 'utf8')) || Number.POSITIVE_INFINITY;
 }
 
 /** Numbers of the limits, the same on all machines we run on. */

@@ -7,6 +7,7 @@
 import { readdirSync, readFileSync, statfsSync } from 'node:fs';
 import type { Process } from './command.ts';
 import type { Limits } from './limits.ts';
+import { availableMemory } from './own_group.ts';
 
 /** Between two looks, milliseconds: what a bomb can do meanwhile is bounded by the limits of its processes. */
 const INTERVAL_MS = 200;
@@ -21,7 +22,7 @@ export function createWatchdog(limits: Limits): Watchdog {
 
   function look(): void {
     const trees = processTrees(new Set([...watched].map(({ process }) => process.pid)));
-    const short_of_memory = process.availableMemory() < limits.free_memory_bytes;
+    const short_of_memory = availableMemory() < limits.free_memory_bytes;
     for (const sandbox of watched) {
       const taken = trees.get(sandbox.process.pid) ?? { threads: 0, memory_bytes: 0 };
       const problem = short_of_memory ? 'the machine has no memory left' : tooMuch(taken, sandbox);

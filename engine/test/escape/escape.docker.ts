@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Contained, docker, KEY, removeEngine, runEngine } from '../../../test/docker/engine.ts';
 import type { Attempted } from './in_container.ts';
-import { IN_CONTAINER, MEMORY_BOMBS, PROCESS_BOMB, WAYS } from './ways.ts';
+import { FILES_BEYOND_MEMORY, IN_CONTAINER, MEMORY_BOMBS, PROCESS_BOMB, WAYS } from './ways.ts';
 
 const NAME = 'images-escape';
 const repository = join(import.meta.dirname, '../../..');
@@ -33,7 +33,8 @@ describe('nothing gets out of the sandbox in a container', () => {
   }, RUN_MS);
   afterAll(() => removeEngine(NAME));
 
-  it.each([...WAYS, ...IN_CONTAINER, ...MEMORY_BOMBS, PROCESS_BOMB])('$name', ({ name }) => {
+  const all = [...WAYS, ...IN_CONTAINER, ...MEMORY_BOMBS, FILES_BEYOND_MEMORY, PROCESS_BOMB];
+  it.each(all)('$name', ({ name }) => {
     expect(attempted.find((one) => one.name === name)?.problems).toEqual([]);
   });
 

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { findHost } from '../../src/sandbox/host.ts';
 import { processesWith } from '../support/sandbox.ts';
 import { openRange, verdict } from './attacks.ts';
-import { IN_CONTAINER, MEMORY_BOMBS, PROCESS_BOMB, WAYS } from './ways.ts';
+import { FILES_BEYOND_MEMORY, IN_CONTAINER, MEMORY_BOMBS, PROCESS_BOMB, WAYS } from './ways.ts';
 
 /** `problems`: empty where the wall held, nothing is left of the attempt, and the Engine serves. */
 export type Attempted = { name: string; problems: string[] };
@@ -24,6 +24,8 @@ if ('reason' in host) throw new Error(host.reason);
 const pid = Number(readFileSync('/proc/1/task/1/children', 'utf8').trim().split(' ')[0]);
 const range = await openRange('/data', CATALOG_DIR, { pid, port: ENGINE_PORT });
 const sandbox = range.sandboxOf(host);
+/** With turns of its own: what ends with one of `sandbox` does not end there. */
+const neighbour = range.sandboxOf(host);
 for (const way of [...WAYS, ...IN_CONTAINER]) {
   const ended = await range.attempt(sandbox, way);
   tell(way.name, [verdict(way, ended), ...(await leftRunning()), ...range.traces(), await illness()]);
@@ -33,6 +35,11 @@ for (const way of MEMORY_BOMBS) {
   const problem = failure?.reason === 'limit' ? undefined : `ended by ${failure?.reason ?? 'itself'}`;
   tell(way.name, [problem, ...(await leftRunning()), await illness()]);
 }
+const { stdout, failure } = await range.attempt(sandbox, FILES_BEYOND_MEMORY);
+tell(FILES_BEYOND_MEMORY.name, [
+  stdout === 'done\n' ? undefined : (failure?.message ?? stdout),
+  await illness(),
+]);
 tell(PROCESS_BOMB.name, [...(await crowd()), await illness()]);
 range.close();
 
@@ -44,7 +51,7 @@ async function crowd(): Promise<string[]> {
     is_over = true;
   });
   while (!is_over) {
-    const ended = await range.attempt(sandbox, { name: 'another', script: 'echo fine' });
+    const ended = await range.attempt(neighbour, { name: 'another', script: 'echo fine' });
     if (ended.stdout !== 'fine\n')
       problems.push(`another did not start: ${ended.failure?.message ?? ended.stderr}`);
   }

@@ -337,6 +337,12 @@ export const MEMORY_BOMBS: Way[] = [
   way('takes all memory in many processes', `for i in $(seq 8); do ${TAKES_300_MIB} & done; wait`),
 ];
 
+/** What the kernel keeps of files is nobody's memory: it is to run to its end. */
+export const FILES_BEYOND_MEMORY = way(
+  'writes and reads more than there is memory',
+  'head -c 1200M /dev/zero > large; cat large > /dev/null; sleep 0.5; rm large; echo done',
+);
+
 /** Until no more can be started; then it holds them for as long as takes others some tries to start. */
 export const PROCESS_BOMB = way(
   'takes all processes from others',
