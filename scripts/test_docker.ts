@@ -37,6 +37,13 @@ await image(
   'test/docker/stand_in.Dockerfile',
   'orchestrator/test/support',
 );
+const others = [
+  ['postgres-stand-in:test', 'postgres.Dockerfile'],
+  ['proxies:test', 'proxies.Dockerfile'],
+];
+for (const [tag = '', file] of others) {
+  await image(tag, ...base, '-f', `test/docker/${file}`, 'test/docker');
+}
 // Tests of yesterday's images would say nothing.
 if (counts.every(({ failed }) => failed === 0)) {
   counts.push(await tests(['--config', 'test/docker/vitest.config.ts', ...process.argv.slice(2)]));

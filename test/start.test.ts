@@ -1,11 +1,12 @@
 /** `npm start` as a new user meets it: real npm, real processes, the printed commands pasted into a real shell. */
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createDatabase } from '../orchestrator/test/support/database.ts';
 import { freePort } from '../scripts/free_port.ts';
 import { type NpmStart, npmStart } from './support/npm_start.ts';
 import { processesOf } from './support/processes.ts';
@@ -115,6 +116,23 @@ describe.skipIf(process.platform !== 'linux')('npm start', () => {
     const second = await start();
     expect(JSON.parse(await paste(printedCommand(second, '/status')))).toMatchObject({ total: 1 });
     await ended(second);
+  }, 120_000);
+
+  it('makes nothing up where database and keys are given: no product, no file of secrets, the log on standard output', async () => {
+    const given = {
+      ORCH_DATABASE_URL: await createDatabase(),
+      ORCH_MASTER_KEY: Buffer.alloc(32, 7).toString('base64'),
+      ORCH_ADMIN_KEY: 'dev-admin-key',
+    };
+    run = npmStart({ ...env, ...given });
+    await run.printed('"msg":"orchestrator listens"');
+    const products = await fetch(`http://127.0.0.1:${env.ORCH_PORT}/products`, {
+      headers: { 'X-Admin-Key': 'dev-admin-key' },
+    });
+    expect(await products.json()).toMatchObject({ products: [] });
+    expect(await readdir(folder)).not.toContain('secrets.json');
+    await ended(run);
+    expect(run.output()).not.toContain('Ctrl-C stops everything');
   }, 120_000);
 
   it('says in one line what stands in its way, and exits with 1', async () => {

@@ -4,13 +4,16 @@
  * What production is given, a development run makes for itself: the database (O31), the secrets, a product
  * with a user to talk to. It also owns all of it: Ctrl-C ends the engines and the database too, in that
  * order. What `kill -9` leaves behind is taken over by the next start.
+ *
+ * Where database and keys are all given (compose.yaml), nothing is made: the products are the user's own, and the log
+ * goes to standard output, where whoever runs a container looks for it. The engines still end with the run.
  */
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import { type Orchestrator, startOrchestrator } from '../app.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { newPlatformKey } from '../keys/formats.ts';
-import { openLogFile } from '../observe/log.ts';
+import { openLog, openLogFile } from '../observe/log.ts';
 import { startEmbeddedPostgres } from '../registry/embedded_postgres.ts';
 import { CannotStart, lockDataFolder, prepareDataFolder } from './data_folder.ts';
 import { admitDemoUser, DEMO_USER, demoCommands, ensureDemoProduct } from './demo.ts';
@@ -23,7 +26,7 @@ const STOP_GRACE_MS = 6_000;
 export type DevelopmentRun = { stop(): Promise<void> };
 
 /**
- * Starts everything and prints what runs, where, and what to paste next.
+ * Starts everything; where it has made something, it prints what runs, where, and what to paste next.
  * Throws `ConfigError`, `CannotStart` or `EmbeddedPostgresError`: each message is for people as it stands.
  */
 export async function runDevelopment(given: Environment, cwd: string): Promise<DevelopmentRun> {
@@ -41,6 +44,12 @@ export async function runDevelopment(given: Environment, cwd: string): Promise<D
     const lock = await lockDataFolder(folder, url);
     undo.push(() => lock.release());
     await refuseTakenPort(wanted);
+    if (Object.keys(MADE_LATER).every((name) => env[name])) {
+      const log = openLog(1, wanted.log_level);
+      const orchestrator = await startOrchestrator({ config: wanted, log });
+      undo.push(() => orchestrator.close({ stop_engines_within_ms: STOP_GRACE_MS }));
+      return { stop };
+    }
 
     const secrets = await loadOrMakeSecrets(folder, newPlatformKey);
     const database = env.ORCH_DATABASE_URL ? null : await startDatabase(folder);
