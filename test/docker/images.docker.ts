@@ -1,6 +1,17 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ENGINE_NODE_OPTIONS } from '../../contract/src/index.ts';
-import { type Contained, docker, ENGINE_IMAGE, KEY, removeEngine, runEngine } from './engine.ts';
+import {
+  type Contained,
+  docker,
+  ENGINE_IMAGE,
+  KEY,
+  RESTRICTIONS,
+  removeEngine,
+  runEngine,
+  SECCOMP,
+} from './engine.ts';
 
 const ORCHESTRATOR_IMAGE = 'bap-engine:test';
 const configOf = (image: string) => JSON.parse(docker(['image', 'inspect', image]))[0].Config;
@@ -72,6 +83,12 @@ describe('the image of the Engine', () => {
     ]);
     expect(said).toContain('/opt/september/main.mjs was accepted');
     expect(said).not.toMatch(/was rejected|is not in the cache/);
+  });
+
+  it('is run as the page about it says', () => {
+    const page = readFileSync(join(import.meta.dirname, '../../docs/deploy/images.md'), 'utf8');
+    const said = page.replaceAll('\\\n', ' ').replace(/ +/g, ' ');
+    expect(said).toContain(` ${RESTRICTIONS.join(' ').replace(SECCOMP, 'deploy/engine_seccomp.json')} `);
   });
 
   it('runs with everything taken from it, and finds itself healthy', async () => {
