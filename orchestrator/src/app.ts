@@ -43,8 +43,8 @@ export type Orchestrator = {
 export async function startOrchestrator(options: {
   config: Config;
   log: Log;
-  /** The Engine's program; another one in tests. */
-  engine_entry?: string;
+  /** The Engine's program; another one in tests, or one for each image. */
+  engine_entry?: string | ((image: string) => string);
   /** Called at points where a test may want to kill this process. */
   failpoint?: HitFailpoint;
   /** Another one in tests. */

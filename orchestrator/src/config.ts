@@ -100,7 +100,8 @@ const Environment = z
       }),
     ORCH_ENGINE_IMAGE: text().register(documented, {
       default: 'september-engine:latest',
-      meaning: '`engine_version` of a provision that names none.',
+      meaning:
+        '`engine_version` of a provision that names none; changed, it is rolled out to the engines there are.',
     }),
     ORCH_ENGINE_ENV_PASSTHROUGH: z
       .string()
@@ -172,6 +173,16 @@ const Environment = z
     ORCH_WARM_POOL: integer(0, MAX_WARM_POOL).register(documented, {
       default: '0',
       meaning: `Engines of ORCH_ENGINE_IMAGE that stand ready before anybody needs them, ${MAX_WARM_POOL} at most; each takes the memory and the port of a running one. The same on every replica.`,
+    }),
+    ORCH_UPGRADE_CANARY_PERCENT: integer(0, 100).register(documented, {
+      default: '5',
+      meaning:
+        'When ORCH_ENGINE_IMAGE changes: so many percent of the engines, one at least, are upgraded at their next boot, and more only by `bap-engine upgrade --percent`; 0: none without that.',
+    }),
+    ORCH_UPGRADE_PROBATION_S: integer(1, 86_400).register(documented, {
+      default: '300',
+      meaning:
+        'How long an engine must have been well on a new image before more than the canary share get it, seconds; one that fails sooner after its upgrade halts the roll-out.',
     }),
     ORCH_ROTATE_OVERLAP_S: integer(0, 86_400).register(documented, {
       default: '60',
@@ -247,7 +258,11 @@ export type Config = {
   warm_pool: number;
   /** How long a replaced engine key stays good, seconds (O8). */
   rotate_overlap_s: number;
+  canary: CanarySettings;
 };
+
+/** How much of a roll-out has to prove itself, and for how long; percent and seconds. */
+export type CanarySettings = { canary_percent: number; probation_s: number };
 
 /** When engines fall asleep by themselves, and how (O4, O5); times are seconds. */
 export type SleepSettings = {
@@ -382,6 +397,10 @@ export function loadConfig(env: Given, cwd: string): Config {
     },
     warm_pool: values.ORCH_WARM_POOL,
     rotate_overlap_s: values.ORCH_ROTATE_OVERLAP_S,
+    canary: {
+      canary_percent: values.ORCH_UPGRADE_CANARY_PERCENT,
+      probation_s: values.ORCH_UPGRADE_PROBATION_S,
+    },
   };
 }
 

@@ -20,6 +20,7 @@ import type { Clock } from './lifecycle/clock.ts';
 import { startIdleDetector } from './lifecycle/idle.ts';
 import { openLifecycle } from './lifecycle/operations.ts';
 import { startRetention } from './lifecycle/retention.ts';
+import { makeImageKnown, startRollouts } from './lifecycle/rollouts.ts';
 import { startRunner } from './lifecycle/runner.ts';
 import { startWarmPool } from './lifecycle/warm_pool.ts';
 import type { Log } from './observe/log.ts';
@@ -60,7 +61,7 @@ export type Core = {
 /** Takes up what nobody works on, and is ready to serve when it returns. Throws `NOT_READY`. */
 export async function openCore(config: Config, surroundings: Surroundings): Promise<Core> {
   const { admin_key, master_keys, engine_environment, boot_timeout_s, health, restarts, sleep } = config;
-  const { rotate_overlap_s } = config;
+  const { rotate_overlap_s, canary } = config;
   const ports = { min: config.port_min, max: config.port_max };
   const parts = {
     ...surroundings,
@@ -71,6 +72,7 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
     boot_timeout_s,
     restarts,
     rotate_overlap_s,
+    ...canary,
   };
   const runner = startRunner(parts);
   const closing = new AbortController();
@@ -82,13 +84,14 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
   try {
     const since = await databaseTime(parts.db);
     const lifecycle = openLifecycle({ ...parts, runner, since });
+    await makeImageKnown(parts, config.engine_image);
     await runner.resume();
-    const { engine_image: default_version, reconcile_interval_s, warm_pool } = config;
+    const { reconcile_interval_s, warm_pool } = config;
     const { audit_retention_days } = config;
     const { sleep_mode } = sleep;
     const feed = openFeed(parts, closing.signal);
     const look = lookTogether(parts.db);
-    const http = { ...parts, feed, lifecycle, look, default_version, admin_key, sleep_mode, health };
+    const http = { ...parts, feed, lifecycle, look, admin_key, sleep_mode, health };
     return {
       app: createApp(http),
       direct: admitDirectly(http),
@@ -100,7 +103,8 @@ export async function openCore(config: Config, surroundings: Surroundings): Prom
         background.push(startRetention({ ...parts, lifecycle }, signal).ended);
         background.push(startAuditRetention({ ...parts, audit_retention_days }, signal).ended);
         background.push(startPruning(parts, signal).ended);
-        background.push(startWarmPool({ ...parts, lifecycle, warm_pool, default_version }, signal).ended);
+        background.push(startRollouts({ ...parts, lifecycle }, signal).ended);
+        background.push(startWarmPool({ ...parts, lifecycle, warm_pool }, signal).ended);
       },
       release,
     };

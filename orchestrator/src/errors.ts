@@ -83,6 +83,12 @@ export const ERRORS = {
     cause: 'Another operation on this engine is under way and cannot be joined.',
     advice: 'Try again when it has ended; every operation has a deadline.',
   },
+  ROLLOUT_HALTED: {
+    status: 409,
+    cause: 'The roll-out is halted: an engine failed on its image.',
+    advice:
+      'See GET /rollouts for the reason. `resume` goes on with it all the same; another image begins anew.',
+  },
   IDEMPOTENCY_KEY_REUSED: {
     status: 409,
     cause: 'The `Idempotency-Key` belongs to another request of the last day.',

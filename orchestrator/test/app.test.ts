@@ -5,7 +5,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { StartError, startOrchestrator } from '../src/app.ts';
 import { loadConfig } from '../src/config.ts';
 import { createLog } from '../src/observe/log.ts';
-import { ADMIN, MASTER, STAND_IN, startTestOrchestrator, testEnvironment } from './support/orchestrator.ts';
+import { STAND_IN } from './support/images.ts';
+import { ADMIN, MASTER, startTestOrchestrator, testEnvironment } from './support/orchestrator.ts';
 import { until } from './support/wait.ts';
 
 /** The configuration of an orchestrator that will not come up; nothing stays of it. */

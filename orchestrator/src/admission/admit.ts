@@ -17,6 +17,7 @@ import { type EngineAndOperation, engineOf } from '../registry/engines.ts';
 import type { OnceRequest } from '../registry/idempotency.ts';
 import type { OperationRow } from '../registry/operations.ts';
 import type { ProductRow } from '../registry/products.ts';
+import { imageForNew } from '../registry/rollouts.ts';
 import type { Look } from './looks.ts';
 import { checkAutoProvision, checkProduct, checkVersion, enforce } from './policy.ts';
 
@@ -40,8 +41,6 @@ export type AdmissionDeps = {
   lifecycle: Lifecycle;
   look: Look;
   tally: Tally;
-  /** `engine_version` where the caller names none. */
-  default_version: string;
 };
 
 /**
@@ -76,16 +75,21 @@ export async function admit(
   }
 }
 
-/** Begins a provision on a product's direct order, within its policy. */
+/**
+ * Begins a provision within the product's policy. `named`: the version the caller wants, which pins it; else it is that
+ * of the current roll-out, which may bring it to others.
+ */
 export async function provision(
   deps: AdmissionDeps,
   product: ProductRow,
   user_id: string,
-  engine_version = deps.default_version,
+  named: string | undefined,
   once: OnceRequest | null = null,
 ): Promise<OperationRow> {
+  const engine_version = named ?? (await imageForNew(deps.db));
   enforce(checkProduct(product.policy), checkVersion(product.policy, engine_version));
-  return await deps.lifecycle.provision(product, user_id, engine_version, once);
+  const version = { engine_version, version_pinned: named !== undefined };
+  return await deps.lifecycle.provision(product, user_id, version, once);
 }
 
 type Verdict =
@@ -145,7 +149,7 @@ async function admitInRounds(
   user_id: string,
   flags: AdmitFlags,
 ): Promise<Admission> {
-  const { db, lifecycle, default_version } = deps;
+  const { db, lifecycle } = deps;
   const { product } = first;
   for (let round = 1; round <= MAX_ROUNDS; round += 1) {
     const found = round === 1 ? first.found : await lookAgain(db, product.id, user_id);
@@ -172,8 +176,8 @@ async function admitInRounds(
           break;
         }
         case 'provision': {
-          enforce(checkAutoProvision(product.policy), checkVersion(product.policy, default_version));
-          const operation = await lifecycle.provision(product, user_id, default_version);
+          enforce(checkAutoProvision(product.policy));
+          const operation = await provision(deps, product, user_id, undefined);
           await lifecycle.outcome(operation.id);
           break;
         }

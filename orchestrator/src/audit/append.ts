@@ -34,6 +34,10 @@ export const AUDIT_ACTIONS = [
   'rotate_key',
   'rotate_platform_key',
   'product_delete',
+  'upgrade',
+  'upgrade_rolled_back',
+  'rollout',
+  'rollout_halted',
 ] as const;
 
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];

@@ -26,4 +26,10 @@ export const AUDIT_MEANINGS: Record<AuditAction, string> = {
   rotate_key: "An engine's key was replaced.",
   rotate_platform_key: "A product's platform key was replaced.",
   product_delete: 'A product was deleted.',
+  upgrade:
+    'An engine was brought to another image, by a wake, a start or `bap-engine upgrade`; or that failed.',
+  upgrade_rolled_back:
+    'After a failed upgrade an engine was brought back to the image and the data it had; or that failed.',
+  rollout: 'The roll-out of an image was begun, its share was changed, or it was resumed.',
+  rollout_halted: 'The roll-out of an image was halted: an engine did not get healthy on it, or turned ill.',
 };

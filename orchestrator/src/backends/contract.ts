@@ -29,7 +29,7 @@ export type Backend = {
   /** Ends the engine: SIGTERM, after `grace_s` seconds SIGKILL. Returns once it is gone; fine if it was. Data is kept. */
   stop(engine_id: string, fence: { epoch: number; grace_s?: number }): Promise<void>;
 
-  /** Ends the engine and removes its data. Fine if there is nothing; nothing can bring it back. */
+  /** Ends the engine and removes its data, and the copy of it. Fine if there is nothing; nothing can bring it back. */
   destroy(engine_id: string, fence: { epoch: number }): Promise<void>;
 
   /**
@@ -45,6 +45,21 @@ export type Backend = {
    * work. No effect on one of a higher epoch; returns whether there is one of `epoch` now.
    */
   thaw(engine_id: string, fence: { epoch: number }): Promise<boolean>;
+
+  /**
+   * Keeps a copy of the engine's data, in place of the one before; one that breaks off leaves that. The engine does not
+   * run. Asked again for the same epoch it has been done. `image`: one that is known to work, where copying needs one.
+   */
+  snapshot(engine_id: string, copy: { epoch: number; image: string }): Promise<void>;
+
+  /**
+   * Makes the engine's data what the copy holds, which stays; false where there is none. The engine does not run, and
+   * nothing may bring it up before this has been done to its end: one that breaks off may have done a half.
+   */
+  revert(engine_id: string, copy: { epoch: number; image: string }): Promise<boolean>;
+
+  /** Removes the copy; fine if there is none. */
+  forget(engine_id: string, fence: { epoch: number }): Promise<void>;
 
   /** Is it there? `unknown` is an answer: nothing is ended or started because of it (O12). */
   is_running(engine_id: string): Promise<Presence>;

@@ -33,6 +33,7 @@ import {
   terminate,
   thaw as thawProcess,
 } from './process.ts';
+import { openSnapshots } from './snapshots.ts';
 
 const HOST = '127.0.0.1';
 /** Largest log of an engine, bytes; with the one before it twice that. */
@@ -55,8 +56,11 @@ type ProcessRecord = z.infer<typeof ProcessRecord>;
 export type SubprocessOptions = {
   /** Folder of all engines, absolute. */
   root: string;
-  /** Program of the Engine, absolute; it runs under the same Node as the orchestrator. */
-  entry: string;
+  /**
+   * Program of the Engine, absolute; it runs under the same Node as the orchestrator. Of any image; tests have one for
+   * each.
+   */
+  entry: string | ((image: string) => string);
   /** Catalog that engines read, absolute. */
   catalog_dir: string;
   /** What every engine gets beside what it is created with: `PATH` and the like. */
@@ -97,6 +101,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     onError: options.onError,
   });
   const graveyard = openGraveyard(`${root}.destroyed`);
+  const snapshots = openSnapshots(`${root}.snapshots`, failpoint);
   const pruning = setInterval(() => void graveyard.prune(Date.now()).catch(options.onError), PRUNE_MS);
   pruning.unref();
 
@@ -161,6 +166,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
 
   async function launch(spec: EngineSpec, port: number, signal: AbortSignal): Promise<ProcessRecord> {
     const { engine_id, epoch, environment } = spec;
+    const program = typeof entry === 'string' ? entry : entry(spec.image);
     const folder = folderOf(engine_id);
     await limitLog(logOf(engine_id), max_log_bytes);
     const contract: EngineEnvironment = {
@@ -177,7 +183,7 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
       await checkFence(folder, epoch);
       signal.throwIfAborted();
       const mark = `${markOf(engine_id)}${epoch}/${port}`;
-      const child = spawn(process.execPath, [...ENGINE_NODE_OPTIONS, entry, mark], {
+      const child = spawn(process.execPath, [...ENGINE_NODE_OPTIONS, program, mark], {
         cwd: folder,
         detached: true,
         stdio: ['ignore', log.fd, log.fd],
@@ -313,7 +319,37 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     }
     await stop(engine_id, epoch, STOP_GRACE_S);
     failpoint('remove.stopped');
+    await snapshots.forget(engine_id, Infinity);
     await removeFolder(engine_id);
+  }
+
+  /** What is done to an engine's data has its folder, and no process that uses it. */
+  async function withData<T>(
+    engine_id: string,
+    epoch: number,
+    work: (folder: string, check: () => Promise<void>) => Promise<T>,
+  ): Promise<T> {
+    await takeFolder(engine_id, epoch);
+    const folder = folderOf(engine_id);
+    const check = async () => {
+      const [one] = await standing(engine_id);
+      if (one !== undefined && one.epoch > epoch) throw new StaleEpoch(epoch, one.epoch);
+      if (one !== undefined) throw new TypeError(`process ${one.pid} of the engine uses its data`);
+      await checkFence(folder, epoch);
+      await refuseDestroyed(engine_id, epoch);
+    };
+    try {
+      const result = await work(folder, check);
+      await refuseDestroyed(engine_id, epoch);
+      return result;
+    } catch (error) {
+      // A destroy takes everything away under whatever is still done to it.
+      if (await graveyard.has(engine_id)) await snapshots.forget(engine_id, Infinity);
+      await refuseDestroyed(engine_id, epoch);
+      // Whoever came after it has taken away what it was working with.
+      await checkFence(folder, epoch);
+      throw error;
+    }
   }
 
   const removeFolder = (engine_id: string) =>
@@ -386,6 +422,14 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     freeze,
     thaw,
     destroy: (engine_id, { epoch }) => destroy(engine_id, epoch),
+    snapshot: (engine_id, { epoch }) =>
+      withData(engine_id, epoch, (folder, check) => snapshots.keep(engine_id, epoch, folder, check)),
+    revert: (engine_id, { epoch }) =>
+      withData(engine_id, epoch, (folder, check) => snapshots.bringBack(engine_id, epoch, folder, check)),
+    async forget(engine_id, { epoch }) {
+      await checkFence(folderOf(engine_id), epoch);
+      await snapshots.forget(engine_id, epoch);
+    },
     is_running,
     async list() {
       const ids = (await engineIds()).filter((name) => ENGINE_ID.test(name));

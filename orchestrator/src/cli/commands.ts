@@ -13,6 +13,7 @@ import {
   rotatePlatformKey,
 } from './commands/products.ts';
 import { repairEpochsCommand } from './commands/repair_epochs.ts';
+import { upgrade } from './commands/upgrade.ts';
 
 /** Every command, in the order in which help lists them. */
 export const COMMANDS: readonly Command[] = [
@@ -26,6 +27,7 @@ export const COMMANDS: readonly Command[] = [
   audit,
   auditVerify,
   operations,
+  upgrade,
   rotateMasterKey,
   migrateCommand,
   doctor,

@@ -11,6 +11,7 @@ import { DEPTHS, OPERATIONS, STATES } from '../lifecycle/machine.ts';
 import type { EngineRow } from '../registry/engines.ts';
 import type { IncidentRow } from '../registry/incidents.ts';
 import type { OperationRow } from '../registry/operations.ts';
+import { obstacleFor, type RolloutRow } from '../registry/rollouts.ts';
 
 export type Facts = {
   engine: EngineRow;
@@ -33,6 +34,39 @@ export type Explanation = {
   /** What a person may do. */
   advice: string;
 };
+
+/** Whether an engine is to be upgraded, and why not. */
+export function explainVersion(
+  engine: EngineRow,
+  rollout: RolloutRow | null,
+  allowed_versions: readonly string[] | undefined,
+): { wanted: string | null; upgrade: string } {
+  if (rollout === null) return { wanted: null, upgrade: 'There is no roll-out.' };
+  const { image, halted_reason } = rollout;
+  const obstacle = obstacleFor(rollout, engine, allowed_versions);
+  switch (obstacle) {
+    case 'current':
+      return { wanted: image, upgrade: 'It has the image of the current roll-out.' };
+    case 'pinned':
+      return { wanted: null, upgrade: 'Its provision named the version: no roll-out changes it.' };
+    case 'not allowed':
+      return {
+        wanted: null,
+        upgrade: "The product's policy (`allowed_versions`) does not allow the new image.",
+      };
+    case 'tried':
+      return { wanted: image, upgrade: 'It was tried and did not get healthy; it has its old image again.' };
+    case 'halted':
+      return { wanted: image, upgrade: `Not while the roll-out is halted: ${halted_reason}` };
+    case null:
+      return {
+        wanted: image,
+        upgrade: rollout.eager
+          ? 'Due when it is idle or boots in any case, as soon as the share has a place for it.'
+          : 'Due when it boots in any case, if the share has a place for it then.',
+      };
+  }
+}
 
 /** Explains an engine. */
 export function explain(facts: Facts): Explanation {

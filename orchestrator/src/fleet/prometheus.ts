@@ -11,8 +11,10 @@ import type { Tally } from '../observe/tally.ts';
 import type { Sql } from '../registry/db.ts';
 import { openIncident } from '../registry/incidents.ts';
 import { countByState, countIll, countUnfinished } from '../registry/metrics.ts';
+import { countByVersion, currentRollout, progressOf, type RolloutRow } from '../registry/rollouts.ts';
 import { VERSION } from '../version.ts';
 import type { Feed } from './feed.ts';
+import { stateOf } from './rollout.ts';
 
 export type Figures = { db: Sql; tally: Tally; process_watch: ProcessWatch; feed: Feed };
 
@@ -38,11 +40,13 @@ export async function wholeFleet({ db, tally, process_watch, feed }: Figures): P
 }
 
 async function fromRegistry(db: Sql): Promise<Family[]> {
-  const [states, ill, unfinished, incident] = await Promise.all([
+  const [states, ill, unfinished, incident, versions, rollout] = await Promise.all([
     countByState(db),
     countIll(db),
     countUnfinished(db),
     openIncident(db),
+    countByVersion(db),
+    currentRollout(db),
   ]);
   const byStatus = new Map<string, Sample>();
   for (const { product, status, count } of states) {
@@ -55,6 +59,12 @@ async function fromRegistry(db: Sql): Promise<Family[]> {
   );
   return [
     gauge('orch_engines', 'Engines by product (none: the warm pool) and state.', [...byStatus.values()]),
+    gauge(
+      'orch_engines_by_image',
+      'Engines by image, with the warm pool.',
+      versions.map(({ image, count }) => ({ labels: { image }, value: count })),
+    ),
+    ...(rollout === null ? [] : await ofRollout(db, rollout)),
     gauge('orch_engines_sleeping', 'Sleeping engines by depth.', sleeping),
     gauge(
       'orch_engines_unhealthy',
@@ -76,5 +86,24 @@ async function fromRegistry(db: Sql): Promise<Family[]> {
       '1 while many engines are ill at once and restarts are held back.',
       incident === null ? 0 : 1,
     ),
+  ];
+}
+
+async function ofRollout(db: Sql, rollout: RolloutRow): Promise<Family[]> {
+  const { image, percent } = rollout;
+  const progress = await progressOf(db, rollout);
+  const state = stateOf(rollout, rollout, progress);
+  const figures = { concerned: progress.concerned, upgraded: progress.upgraded };
+  return [
+    gauge('orch_rollout_info', 'The current roll-out, and how it stands.', [
+      { labels: { image, state }, value: 1 },
+    ]),
+    gauge('orch_rollout_percent', 'The share of the current roll-out.', percent),
+    gauge(
+      'orch_rollout_engines',
+      'Engines that the current roll-out concerns, and that have its image by it.',
+      Object.entries(figures).map(([figure, value]) => ({ labels: { figure }, value })),
+    ),
+    gauge('orch_rollout_halted', '1 while the current roll-out is halted.', state === 'halted' ? 1 : 0),
   ];
 }

@@ -17,6 +17,7 @@ import { operationRoutes } from './operations.ts';
 import { checkEncoding, rawPath } from './path.ts';
 import { productRoutes } from './products.ts';
 import { requestLog } from './request_log.ts';
+import { rolloutRoutes } from './rollouts.ts';
 import { rotateKeyRoutes } from './rotate_key.ts';
 import { sleepRoutes } from './sleep.ts';
 
@@ -40,6 +41,7 @@ export function createApp(deps: HttpDeps): App {
   eventRoutes(app, deps);
   metricsRoutes(app, deps);
   auditRoutes(app, deps);
+  rolloutRoutes(app, deps);
   docsRoutes(app);
   return app;
 }

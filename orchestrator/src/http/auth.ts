@@ -18,7 +18,7 @@ import { invalid } from './errors.ts';
 /** No key, and no data of anybody. */
 const OPEN_PATHS = ['/health', '/docs', '/openapi.json'];
 /** These, and everything below, are the operators'. */
-const ADMIN_PATHS = ['/products', '/metrics/prometheus'];
+const ADMIN_PATHS = ['/products', '/metrics/prometheus', '/rollouts'];
 
 /** Finds its product by the key itself, together with all else it needs (registry/admit.ts). */
 const ADMIT_PATH = /^\/engines\/[^/]+\/admit$/;

@@ -1,7 +1,7 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { AdmissionDeps } from '../admission/admit.ts';
-import type { HealthSettings, RestartPolicy } from '../config.ts';
+import type { CanarySettings, HealthSettings, RestartPolicy } from '../config.ts';
 import type { Feed } from '../fleet/feed.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Log } from '../observe/log.ts';
@@ -10,17 +10,18 @@ import type { SleepMode } from '../registry/policy.ts';
 import type { ProductRow } from '../registry/products.ts';
 
 /** What endpoints are built from. */
-export type HttpDeps = AdmissionDeps & {
-  log: Log;
-  admin_key: string;
-  master_keys: MasterKeys;
-  /** Where a product has none of its own. */
-  sleep_mode: SleepMode;
-  health: HealthSettings;
-  restarts: RestartPolicy;
-  feed: Feed;
-  process_watch: ProcessWatch;
-};
+export type HttpDeps = AdmissionDeps &
+  CanarySettings & {
+    log: Log;
+    admin_key: string;
+    master_keys: MasterKeys;
+    /** Where a product has none of its own. */
+    sleep_mode: SleepMode;
+    health: HealthSettings;
+    restarts: RestartPolicy;
+    feed: Feed;
+    process_watch: ProcessWatch;
+  };
 
 /**
 /**

@@ -1,10 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Presence } from '../backends/contract.ts';
 import { OrchestratorError } from '../errors.ts';
-import { explain } from '../fleet/explain.ts';
+import { explain, explainVersion } from '../fleet/explain.ts';
 import { engineOf } from '../registry/engines.ts';
 import { type AuditFact, lastAudit, lastOperation } from '../registry/explain.ts';
 import { openIncident } from '../registry/incidents.ts';
+import { productById } from '../registry/products.ts';
+import { currentRollout } from '../registry/rollouts.ts';
 import { tombstoneOf } from '../registry/tombstones.ts';
 import { OfUsersProduct, PLATFORM_OR_ADMIN_KEY, productOfUser } from './auth.ts';
 import type { App, HttpDeps } from './context.ts';
@@ -48,6 +50,12 @@ const Explanation = EngineSummary.pick({ engine_id: true, user_id: true, sleep_d
       ),
       audit: Audit.nullable().describe('The last row of the audit log.'),
     }),
+    version: z.object({
+      image: z.string().describe('What it runs, or ran last.'),
+      pinned: z.boolean().describe('Its provision named the version: no roll-out changes it.'),
+      wanted: z.string().nullable().describe('What the current roll-out would have it run; null: nothing.'),
+      upgrade: z.string().describe('Whether it is to be upgraded, or why not.'),
+    }),
     next: z
       .object({ what: z.string(), at: z.iso.datetime() })
       .nullable()
@@ -81,12 +89,14 @@ export function explainRoutes(app: App, { db, lifecycle, health, restarts }: Htt
     const found = await engineOf(db, product_id, user_id);
     const engine = found?.engine ?? (await tombstoneOf(db, product_id, user_id));
     if (engine === null) throw new OrchestratorError('ENGINE_NOT_FOUND', 'The user has no engine.');
-    const [presence, operation, incident, failure, audit] = await Promise.all([
+    const [presence, operation, incident, failure, audit, rollout, product] = await Promise.all([
       lifecycle.presence(engine.id),
       lastOperation(db, engine.id),
       openIncident(db),
       lastAudit(db, engine.id, 'health_failed'),
       lastAudit(db, engine.id),
+      currentRollout(db),
+      productById(db, product_id),
     ]);
     const { next, ...words } = explain({
       engine,
@@ -115,6 +125,11 @@ export function explainRoutes(app: App, { db, lifecycle, health, restarts }: Htt
           operation: operation && viewOperation(operation),
           failure: failure && viewAudit(failure),
           audit: audit && viewAudit(audit),
+        },
+        version: {
+          image: engine.engine_version,
+          pinned: engine.version_pinned,
+          ...explainVersion(engine, rollout, product?.policy.allowed_versions),
         },
         next: next && { what: next.what, at: next.at.toISOString() },
       },

@@ -56,7 +56,9 @@ const provisionRoute = createRoute({
         engine_version: Text.min(1)
           .max(256)
           .optional()
-          .describe('Image of the engine; ORCH_ENGINE_IMAGE where absent.'),
+          .describe(
+            'Image of the engine, which it keeps. Where absent that of the current roll-out, ORCH_ENGINE_IMAGE as a rule, and later ones come to it.',
+          ),
       }),
       { required: true },
     ),

@@ -23,18 +23,23 @@ import {
   type EndedOperation,
   endOperation,
   noteStep,
+  type OperationKind,
   type OperationRow,
 } from '../registry/operations.ts';
 import { releasePort } from '../registry/ports.ts';
+import { keepSnapshot, leavePlace } from '../registry/rollouts.ts';
 import { lookAgain, noteAsleep } from '../registry/sleep.ts';
 import { layToRest } from '../registry/tombstones.ts';
-import { boots, OPERATIONS, stepsOf } from './machine.ts';
+import { auditHalt, failUpgrade, type Halted, haltForNewEngine } from './failed_upgrade.ts';
+import { boots, hasComeTo, OPERATIONS, REVERT_AND_BOOT, stepsFrom, stepsOf } from './machine.ts';
 import { planRestart } from './restarts.ts';
 import { ProcessGone } from './sleep.ts';
 import { PortTaken, perform, type StepContext, type StepDeps } from './steps.ts';
 
 /** An operation claimed this often without an end brings its orchestrator down; it is given up. */
 const MAX_ATTEMPTS = 10;
+/** The data from before an upgrade is kept this long, seconds: until then somebody will have noticed what it broke. */
+const SNAPSHOT_KEPT_S = 24 * 60 * 60;
 /** An engine that did not get ready has no turns to finish, seconds. */
 const FAILED_BOOT_GRACE_S = 3;
 
@@ -64,18 +69,22 @@ export async function attempt(
   const evidence: StepContext['evidence'] = {};
   const engine = await engineById(db, claim.engine_id);
   const began = clock.now();
-  const error = await walk(deps, claim, engine, evidence, overdue_at, signal);
+  const noted: Noted = { step: claim.step };
+  const error = await walk(deps, claim, engine, evidence, noted, overdue_at, signal);
   const duration_ms = Math.round(clock.now() - began);
-  if (error !== null && boots(claim.kind)) {
+  if (error !== null && boots(claim.kind) && !leftStanding(claim.kind, noted)) {
     // A process that hangs holds its port and its brain.
     const fence = { epoch: claim.epoch, grace_s: FAILED_BOOT_GRACE_S };
     await backend.stop(claim.engine_id, fence).catch((cause) => {
       log.warn({ operation_id: claim.id, err: cause }, 'a failed boot could not be cleaned up');
     });
-  } else if (error !== null && claim.kind === 'sleep') {
-    // A sleep that failed must not leave the engine frozen; and whether it is there is the state to end in.
+  } else if (error !== null && (claim.kind === 'sleep' || claim.kind === 'upgrade')) {
+    // One that failed must not leave the engine frozen; and whether it is there is the state to end in.
     const there = await backend.thaw(claim.engine_id, { epoch: claim.epoch }).catch((cause) => {
-      log.warn({ operation_id: claim.id, err: cause }, 'an engine could not be thawed after a failed sleep');
+      log.warn(
+        { operation_id: claim.id, err: cause },
+        `an engine could not be thawed after a failed ${claim.kind}`,
+      );
     });
     if (there === false) evidence.gone = true;
   }
@@ -87,12 +96,20 @@ export async function attempt(
   return ended;
 }
 
+/** The step that was begun last. */
+type Noted = { step: string };
+
+/** An upgrade that came to nothing before it told the engine to end. */
+const leftStanding = (kind: OperationKind, { step }: Noted) =>
+  kind === 'upgrade' && !hasComeTo('upgrade', 'stop', step);
+
 /** Walks the steps. Gives why the operation failed, or null; throws what leaves it unfinished. */
 async function walk(
   deps: AttemptDeps,
   claim: Claim,
   engine: EngineRow | null,
   evidence: StepContext['evidence'],
+  noted: Noted,
   overdue_at: number,
   outer: AbortSignal,
 ): Promise<OrchestratorError | null> {
@@ -103,7 +120,9 @@ async function walk(
   const { clock, log } = deps;
   const overdue = new AbortController();
   const signal = AbortSignal.any([outer, overdue.signal]);
-  const context = { engine, epoch: claim.epoch, quiet_s: claim.quiet_s ?? 0, signal, evidence };
+  const image = claim.image ?? engine.engine_version;
+  const quiet_s = claim.quiet_s ?? 0;
+  const context = { engine, epoch: claim.epoch, image, quiet_s, signal, evidence };
   const done = new AbortController();
   const alarm = clock.sleep(Math.max(0, overdue_at - clock.now()), done.signal).then(() => {
     const error = overdueError(claim, evidence);
@@ -117,7 +136,7 @@ async function walk(
   });
   try {
     outer.throwIfAborted();
-    await Promise.race([walkSteps(deps, claim, context), alarm, cut]);
+    await Promise.race([walkSteps(deps, claim, context, noted), alarm, cut]);
     return null;
   } catch (error) {
     const reason = signal.aborted ? signal.reason : error;
@@ -145,30 +164,35 @@ function overdueError({ kind, created_at, deadline }: Claim, evidence: StepConte
   return new OrchestratorError(code, `The ${kind} did not end within ${limit_s} s.${seen}`);
 }
 
-async function walkSteps(deps: AttemptDeps, claim: Claim, context: StepContext): Promise<void> {
-  let steps = stepsOf(claim.kind, context.engine.sleep_depth, claim.warm);
-  // What was told to end by an earlier take-up is not asked anything any more.
-  if (claim.step === 'stop') steps = ['stop'];
+async function walkSteps(deps: AttemptDeps, claim: Claim, context: StepContext, noted: Noted): Promise<void> {
+  const { sleep_depth, revert_due } = context.engine;
+  let steps =
+    revert_due && boots(claim.kind)
+      ? REVERT_AND_BOOT
+      : stepsFrom(stepsOf(claim.kind, sleep_depth, claim.warm), claim.step);
   for (;;) {
     try {
       for (const step of steps) {
         context.signal.throwIfAborted();
         if (!(await noteStep(deps.db, claim, step, context.evidence))) throw new LeaseLost();
+        noted.step = step;
         deps.failpoint(`${step}.before`);
         await perform(step, deps, context);
         deps.failpoint(`${step}.after`);
       }
       return;
     } catch (error) {
-      if (error instanceof ProcessGone && boots(claim.kind)) steps = stepsOf(claim.kind, null);
-      else if (!(error instanceof PortTaken)) throw error;
+      if (error instanceof ProcessGone && claim.kind === 'upgrade') steps = stepsFrom(steps, 'stop');
+      else if (error instanceof ProcessGone && boots(claim.kind)) steps = stepsOf(claim.kind, null);
+      else if (error instanceof PortTaken) steps = stepsFrom(steps, 'allocate_port');
+      else throw error;
     }
   }
 }
 
 /** Ends an operation: outcome, state and audit row in one transaction. */
 async function end(
-  { db, restarts }: AttemptDeps,
+  { db, restarts, boot_timeout_s }: AttemptDeps,
   claim: Claim,
   evidence: StepContext['evidence'],
   error: OrchestratorError | null,
@@ -183,11 +207,22 @@ async function end(
     let retained_until: Date | null = null;
     const ended = await endOperation(sql, claim, { evidence, error });
     if (ended === null) throw new LeaseLost();
-    if (error !== null) {
+    const stands = leftStanding(kind, ended);
+    let halted: Halted = null;
+    let { followed_by } = ended;
+    if (error !== null && claim.image !== null && !stands) {
+      const upgrade = { ...claim, image: claim.image };
+      const failed = await failUpgrade(sql, upgrade, ended, error.message, boot_timeout_s);
+      ({ halted, followed_by } = failed);
+    } else if (error !== null) {
       if (failure !== undefined) {
-        const status = evidence.gone ? 'failed' : failure;
+        const status = evidence.gone ? 'failed' : stands ? 'running' : failure;
         const failure_reason = status === 'failed' ? error.message : null;
         await updateEngine(sql, engine_id, { status, failure_reason });
+      }
+      if (stands) await leavePlace(sql, engine_id);
+      if (kind === 'provision' && evidence.port !== undefined) {
+        halted = await haltForNewEngine(sql, engine_id, error.message);
       }
     } else if (success === null) {
       await deleteEngine(sql, engine_id);
@@ -198,7 +233,9 @@ async function end(
         ...(evidence.url !== undefined && { url: evidence.url }),
         ...(came_up && { boot_duration_ms }),
         failure_reason: null,
+        ...(claim.image !== null && { engine_version: claim.image }),
       });
+      if (kind === 'upgrade') await keepSnapshot(sql, engine_id, SNAPSHOT_KEPT_S);
       await noteUp(sql, engine_id);
     } else if (success === 'destroyed') {
       retained_until = await layToRest(sql, engine_id, claim.retain_s ?? 0);
@@ -213,7 +250,9 @@ async function end(
     const swapped = error === null && key_hash !== undefined && (await swapKey(sql, engine_id, key_hash));
     if (kind === 'rotate-key' && error !== null) await probeSoon(sql, engine_id);
     // Awake again, whichever way: the look that was planned for a sleeper may be an hour away.
-    if ((error === null ? success : failure) === 'running') await lookAgain(sql, engine_id, 0);
+    if ((error === null ? success : stands ? 'running' : failure) === 'running') {
+      await lookAgain(sql, engine_id, 0);
+    }
     await appendAudit(sql, {
       timestamp: claim.created_at,
       product_id: claim.product_id,
@@ -228,6 +267,7 @@ async function end(
         epoch: claim.epoch,
         boot_duration_ms,
         retained_until: retained_until?.toISOString(),
+        image: claim.image ?? undefined,
         purged: kind === 'purge' || undefined,
         old_key_valid_until: evidence.old_key_valid_until,
         error: error === null ? undefined : { code: error.code, message: error.message },
@@ -244,13 +284,15 @@ async function end(
         metadata: { operation_id: claim.id, found_by: kind, epoch: claim.epoch },
       });
     }
-    // A boot that failed is tried again after a while, also the first one (O9).
+    // A boot that failed is tried again after a while, also the first one (O9); what has a successor leaves it that.
     const turned_ill = evidence.gone === true;
-    if (error !== null && (boots(kind) || turned_ill)) {
+    const bootFailed = boots(kind) && !stands && followed_by === null;
+    if (error !== null && (bootFailed || turned_ill)) {
       const engine = await lockEngine(sql, engine_id);
       if (engine !== null) await planRestart(sql, engine, { reason: error.message, turned_ill }, restarts);
     }
-    return ended;
+    await auditHalt(sql, halted);
+    return { ...ended, followed_by };
   });
 }
 

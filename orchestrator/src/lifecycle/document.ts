@@ -17,6 +17,8 @@ const CAUSES: Record<Cause, string> = {
   idle: 'the idle detector',
   retention: "the end of a tombstone's time",
   warm_pool: 'the keeper of the warm pool',
+  rollout: 'the roll-out of an image',
+  failed_upgrade: 'an upgrade that failed, at once',
 };
 
 const kinds = Object.keys(OPERATIONS) as OperationKind[];
@@ -68,7 +70,7 @@ function states(): string {
 
 function operations(): string {
   const rows = kinds.map((kind) => {
-    const { from, during, success, failure, steps, warm_steps, deadline, causes, refusal, audit } =
+    const { from, during, success, failure, steps, warm_steps, deadline, besides_s, causes, refusal, audit } =
       OPERATIONS[kind];
     const inOrder = typeof steps === 'string' ? `the way ${steps}, by depth` : steps.map(code).join(', ');
     return [
@@ -80,7 +82,8 @@ function operations(): string {
       warm_steps === undefined
         ? inOrder
         : `${inOrder}; from the warm pool: ${warm_steps.map(code).join(', ')}`,
-      typeof deadline === 'string' ? code(deadline) : `${deadline} s`,
+      (typeof deadline === 'string' ? code(deadline) : `${deadline} s`) +
+        (besides_s === undefined ? '' : ` and ${besides_s} s`),
       causes.map((cause) => CAUSES[cause]).join('; '),
       code(refusal),
       [...new Set([audit.begin, audit.success, audit.failure])]

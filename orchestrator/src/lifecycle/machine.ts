@@ -20,7 +20,10 @@ export const STATES: Record<EngineStatus, { transitional: boolean; meaning: stri
   running: { transitional: false, meaning: 'Healthy and serving.' },
   sleeping: { transitional: false, meaning: 'Idle, as deep as `sleep_depth` says; woken by admit or start.' },
   stopped: { transitional: false, meaning: 'Stopped by a person; only a person starts it.' },
-  failed: { transitional: false, meaning: 'Provision, start or restart failed, or the process is gone.' },
+  failed: {
+    transitional: false,
+    meaning: 'Provision, start, restart or upgrade failed, or the process is gone.',
+  },
   destroying: { transitional: true, meaning: 'Being removed, with its brain, or ended for a tombstone.' },
   destroyed: {
     transitional: false,
@@ -38,6 +41,10 @@ export type Step =
   | 'await_health'
   /** End the process; the brain stays. */
   | 'stop'
+  /** Keep a copy of the data of the engine, which is down. */
+  | 'snapshot'
+  /** Make the data what that copy holds, where a newer image has had it. */
+  | 'revert'
   /** Let the process go on, frozen or not, as the process of this epoch. */
   | 'thaw'
   /** Ask the Engine whether anything goes on, and the registry whether an admit came. */
@@ -53,18 +60,34 @@ export type Step =
 export type Change = Exclude<OperationKind, 'provision' | 'restore'>;
 
 /** Who starts an operation. */
-export type Cause = 'product' | 'admit' | 'reconcile' | 'idle' | 'retention' | 'warm_pool';
+export type Cause =
+  | 'product'
+  | 'admit'
+  | 'reconcile'
+  | 'idle'
+  | 'retention'
+  | 'warm_pool'
+  | 'rollout'
+  | 'failed_upgrade';
 
 /** Longest stop: the grace of SIGTERM (30 s, bap-engine §5.4) and the time a killed process takes to go. */
 const STOP_DEADLINE_S = 45;
 /** Longest removal: a stop, and deleting the folder. */
 const REMOVE_DEADLINE_S = 90;
+/** Longest copy of an engine's data: some gigabytes of brain and workspace on a slow disk. */
+export const COPY_DEADLINE_S = 180;
 /** An Engine that has not written down a hash by then stands still; its caller is better off knowing. */
 const ROTATE_DEADLINE_S = 30;
 
-type Steps = readonly [Step, ...Step[]];
+export type Steps = readonly [Step, ...Step[]];
 
 const BOOT = ['allocate_port', 'create', 'await_health'] as const;
+/**
+ * Where the data has been a newer image's: whatever boots the engine brings it back first, and whoever takes that up
+ * begins with it again for as long as it is due.
+ */
+export const REVERT_AND_BOOT: Steps = ['stop', 'revert', ...BOOT];
+
 /** For a process that is there already; where it turns out to be gone, a boot follows. */
 const GO_ON = ['thaw', 'await_health'] as const;
 
@@ -102,6 +125,10 @@ type Operation = {
   warm_steps?: Steps;
   /** Seconds from its beginning to its end, or the boot deadline of the configuration. */
   deadline: number | 'ORCH_BOOT_TIMEOUT_S';
+  /** Seconds on top of a boot. */
+  besides_s?: number;
+  /** What its failure begins, in the same transaction. */
+  followed_by?: 'rollback';
   causes: readonly Cause[];
   /** Answer to a caller who wants it in another state. */
   refusal: ErrorCode;
@@ -221,7 +248,35 @@ export const OPERATIONS: Record<OperationKind, Operation> = {
     refusal: 'ENGINE_NOT_RUNNING',
     audit: { success: 'rotate_key', failure: 'rotate_key' },
   },
+  // To another image (lifecycle/rollouts.ts). An engine that is at work runs on, and has not failed.
+  upgrade: {
+    ...boot,
+    from: ['running', 'sleeping', 'stopped'],
+    steps: ['thaw', 'confirm_idle', 'stop', 'snapshot', ...BOOT],
+    besides_s: STOP_DEADLINE_S + COPY_DEADLINE_S,
+    followed_by: 'rollback',
+    causes: ['rollout', 'admit', 'product'],
+    refusal: 'OPERATION_IN_PROGRESS',
+    audit: { success: 'upgrade', failure: 'upgrade' },
+  },
+  // To the image and the data it had.
+  rollback: {
+    ...boot,
+    from: ['failed'],
+    steps: REVERT_AND_BOOT,
+    besides_s: STOP_DEADLINE_S + COPY_DEADLINE_S,
+    causes: ['failed_upgrade'],
+    refusal: 'OPERATION_IN_PROGRESS',
+    audit: { success: 'upgrade_rolled_back', failure: 'upgrade_rolled_back' },
+  },
 };
+
+/** Seconds that an operation has. `revert_due`: before it boots the engine it has to bring its data back. */
+export function deadlineOf(kind: OperationKind, boot_timeout_s: number, revert_due = false): number {
+  const { deadline, besides_s = 0 } = OPERATIONS[kind];
+  if (deadline !== 'ORCH_BOOT_TIMEOUT_S') return deadline;
+  return boot_timeout_s + (revert_due ? Math.max(besides_s, STOP_DEADLINE_S + COPY_DEADLINE_S) : besides_s);
+}
 
 /** Operations on a tombstone; to all others it is no engine. */
 export const actsOnTombstones = (kind: OperationKind) => OPERATIONS[kind].from.includes('destroyed');
@@ -244,6 +299,27 @@ export function stepsOf(kind: OperationKind, depth: SleepDepth | null, warm = fa
   if (warm && warm_steps !== undefined) return warm_steps;
   return typeof steps === 'string' ? DEPTHS[depth ?? 'hibernate'][steps] : steps;
 }
+
+/**
+ * Steps that end what came before: an operation that has begun one is never walked from further up again. What was
+ * told to end is not asked anything any more; and once the next image may have had the brain, a copy of that brain
+ * must not take the place of the one from before.
+ */
+const ANCHORS: readonly string[] = ['stop', 'allocate_port'] satisfies Step[];
+
+/** What is left to do of `steps` when `noted` was begun last. */
+export function stepsFrom(steps: Steps, noted: string): Steps {
+  const at = (steps as readonly string[]).indexOf(noted);
+  const anchor = steps.findLastIndex((step, index) => index <= at && ANCHORS.includes(step));
+  const [first, ...rest] = steps.slice(Math.max(0, anchor));
+  return first === undefined ? steps : [first, ...rest];
+}
+
+/** Whether an operation that has begun `noted` has come as far as `step`. */
+export const hasComeTo = (kind: OperationKind, step: Step, noted: string): boolean => {
+  const steps: readonly string[] = stepsOf(kind, null);
+  return steps.indexOf(noted) >= steps.indexOf(step);
+};
 
 /** From lightest to deepest. */
 const BY_DEPTH: (SleepDepth | null)[] = [null, 'label', 'doze', 'hibernate'];

@@ -10,7 +10,10 @@ export function newKey(master_keys: MasterKeys): KeptKey {
 }
 
 /** An engine that does not exist yet, with a key of its own. Bap-engine §5.4, "Provision". */
-export const newEngine = (master_keys: MasterKeys, engine_version: string): NewEngine => ({
-  engine_version,
+export const newEngine = (
+  master_keys: MasterKeys,
+  version: Pick<NewEngine, 'engine_version' | 'version_pinned'>,
+): NewEngine => ({
+  ...version,
   ...newKey(master_keys),
 });

@@ -36,9 +36,18 @@ import {
   unfinishedOperation,
 } from '../registry/operations.ts';
 import { type ProductRow, productById } from '../registry/products.ts';
+import { takePlace } from '../registry/rollouts.ts';
 import { expiredTombstones, expireTombstones, raiseTombstone } from '../registry/tombstones.ts';
 import { claimWarmEngine } from '../registry/warm_pool.ts';
-import { actsOnTombstones, type Change, decide, isDeeper, OPERATIONS, stepsOf } from './machine.ts';
+import {
+  actsOnTombstones,
+  type Change,
+  deadlineOf,
+  decide,
+  isDeeper,
+  OPERATIONS,
+  stepsOf,
+} from './machine.ts';
 import { newEngine, newKey } from './new_engine.ts';
 import { type ClaimedToRun, isThere } from './presence.ts';
 import { countBeginning, type FailureEvidence, failRunning } from './restarts.ts';
@@ -58,19 +67,25 @@ export type Lifecycle = {
   provision(
     product: ProductRow,
     user_id: string,
-    engine_version: string,
+    version: Pick<EngineRow, 'engine_version' | 'version_pinned'>,
     once?: OnceRequest | null,
   ): Promise<OperationRow>;
   /**
    * Begins `kind` on an engine, or joins what leads to the same end. Throws the machine's refusal, or
-   * `ENGINE_NOT_FOUND`. `actor`: product slug or `system`.
+   * `ENGINE_NOT_FOUND`. `actor`: product slug or `system`. What boots an engine in any case may turn out to be an
+   * upgrade, where the current roll-out has a place for it.
    */
   change(
-    kind: Exclude<Change, 'sleep' | 'retire' | 'purge'>,
+    kind: Exclude<Change, 'sleep' | 'retire' | 'purge' | 'upgrade' | 'rollback'>,
     engine_id: string,
     actor: string,
     once?: OnceRequest | null,
   ): Promise<OperationRow>;
+  /**
+   * Begins the upgrade of an engine to the image of the current roll-out; null when that has no place for it, or the
+   * engine is otherwise engaged. Its outcome is `OPERATION_IN_PROGRESS` when it turns out to be at work.
+   */
+  upgrade(engine_id: string, quiet_s: number): Promise<OperationRow | null>;
   /**
    * Begins the restart that was claimed. Throws the machine's refusal when the claim no longer stands: since then
    * somebody else has restarted the engine, and if that failed, its next pause must not be cut short.
@@ -128,6 +143,16 @@ type Begun = { operation: OperationRow; begun: readonly OperationRow[] };
 
 const only = (operation: OperationRow): Begun => ({ operation, begun: [operation] });
 
+/** It has no process by its state, so there is nobody to ask, and its upgrade begins with the step `stop`. */
+const isDown = ({ status, sleep_depth }: EngineRow) => status === 'stopped' || sleep_depth === 'hibernate';
+
+/**
+ * An upgrade makes nobody wait who would not wait for a boot in any case. And an engine whose data is not its own yet
+ * has none to keep a copy of.
+ */
+const bootsAnyway = (kind: OperationKind, engine: EngineRow) =>
+  (kind === 'wake' || kind === 'start') && isDown(engine) && !engine.revert_due;
+
 /** Why the product has no place for one more engine; by what is now: the caller's row may be older. */
 async function noPlace(sql: Sql, product_id: string): Promise<OrchestratorError> {
   const product = await productById(sql, product_id);
@@ -143,21 +168,26 @@ export function openLifecycle(deps: {
   runner: Runner;
   backend: Backend;
   restarts: RestartPolicy;
+  boot_timeout_s: number;
+  /** Of ORCH_UPGRADE_CANARY_PERCENT. */
+  canary_percent: number;
+  /** Of ORCH_UPGRADE_PROBATION_S. */
+  probation_s: number;
   failpoint: HitFailpoint;
   /** When this orchestrator started, by the database's clock. */
   since: Date;
 }): Lifecycle {
   const { db, runner, failpoint } = deps;
   const fail: Lifecycle['fail'] = (engine_id, epoch, reason, evidence) =>
-    db.tx((sql) => failRunning(sql, deps.restarts, { engine_id, epoch, reason, evidence }));
+    db.tx((sql) => failRunning(sql, deps.restarts, deps.probation_s, { engine_id, epoch, reason, evidence }));
 
   return {
-    async provision(product, user_id, engine_version, once = null) {
+    async provision(product, user_id, version, once = null) {
       return await begin(once, async (sql) => {
         const owner = { product_id: product.id, user_id };
-        const ready = await claimWarmEngine(sql, { ...owner, engine_version });
+        const ready = await claimWarmEngine(sql, { ...owner, ...version });
         const engine =
-          ready ?? (await insertEngine(sql, { ...owner, ...newEngine(deps.master_keys, engine_version) }));
+          ready ?? (await insertEngine(sql, { ...owner, ...newEngine(deps.master_keys, version) }));
         if (engine === 'exists') {
           throw new OrchestratorError(OPERATIONS.provision.refusal, 'The user has an engine; use admit.');
         }
@@ -168,6 +198,20 @@ export function openLifecycle(deps: {
 
     change: (kind, engine_id, actor, once = null) =>
       begin(once, (sql) => beginOrJoin(sql, kind, engine_id, actor)),
+
+    async upgrade(engine_id, quiet_s) {
+      const operation = await db.tx(async (sql) => {
+        const engine = await lockEngine(sql, engine_id);
+        if (engine === null || (await unfinishedOperation(sql, engine_id)) !== null) return null;
+        if (decide('upgrade', engine.status, null).verdict !== 'begin') return null;
+        const image = await takePlace(sql, engine, deps.canary_percent);
+        return image === null ? null : await commit(sql, 'upgrade', engine, 'system', { image, quiet_s });
+      });
+      if (operation === null) return null;
+      failpoint('begin.committed');
+      runner.take(operation.id);
+      return operation;
+    },
 
     restartClaimed: ({ engine_id, restart_at }) =>
       begin(null, (sql) => beginOrJoin(sql, 'restart', engine_id, 'system', { restart_at })),
@@ -288,6 +332,10 @@ export function openLifecycle(deps: {
         if (restart_at !== undefined && restart_at.getTime() !== engine.restart_at?.getTime()) {
           throw new OrchestratorError(OPERATIONS.restart.refusal, 'The restart was planned anew.');
         }
+        if (bootsAnyway(kind, engine)) {
+          const image = await takePlace(sql, engine, deps.canary_percent);
+          if (image !== null) return only(await commit(sql, 'upgrade', engine, actor, { image }));
+        }
         const target = sleep === undefined ? engine : await bound(sql, engine, sleep.depth);
         return only(await commit(sql, kind, target, actor, { quiet_s: sleep?.quiet_s, retain_s }));
       }
@@ -328,11 +376,21 @@ export function openLifecycle(deps: {
       quiet_s = null,
       retain_s = null,
       warm = false,
-    }: { quiet_s?: number | null; retain_s?: number | null; warm?: boolean } = {},
+      image = null,
+    }: {
+      quiet_s?: number | null;
+      retain_s?: number | null;
+      warm?: boolean;
+      image?: string | null;
+    } = {},
   ) {
     const { during, audit } = OPERATIONS[kind];
     if (during !== undefined) await updateEngine(sql, engine.id, { status: during });
     await countBeginning(sql, kind, engine.id);
+    // As a sleep does it (registry/admit.ts): whoever is admitted from here on waits for the upgrade.
+    if (kind === 'upgrade' && engine.status === 'running') {
+      await updateEngine(sql, engine.id, { sleep_depth: 'hibernate' });
+    }
     if (kind === 'rotate-key') await keepNextKey(sql, engine.id, newKey(deps.master_keys));
     const operation = await insertOperation(sql, {
       engine_id: engine.id,
@@ -340,13 +398,14 @@ export function openLifecycle(deps: {
       user_id: engine.user_id,
       kind,
       actor,
-      step: stepsOf(kind, engine.sleep_depth, warm)[0],
+      step: kind === 'upgrade' && isDown(engine) ? 'stop' : stepsOf(kind, engine.sleep_depth, warm)[0],
       // The claim gives it a new one where it needs one.
       epoch: engine.epoch,
-      deadline_s: runner.deadlineOf(kind),
+      deadline_s: deadlineOf(kind, deps.boot_timeout_s, engine.revert_due),
       quiet_s,
       retain_s,
       warm,
+      image,
     });
     if (audit.begin !== undefined) {
       await appendAudit(sql, {

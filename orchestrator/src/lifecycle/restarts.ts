@@ -13,6 +13,7 @@ import type { Sql } from '../registry/db.ts';
 import { type EngineRow, lockEngine, updateEngine } from '../registry/engines.ts';
 import { countRestart, noteFailed } from '../registry/health.ts';
 import { type OperationKind, unfinishedOperation } from '../registry/operations.ts';
+import { auditHalt, haltOnProbation } from './failed_upgrade.ts';
 
 /** Who found that an engine is gone or ill, and what was seen; kept in the audit row, shown by explain. */
 export type FailureEvidence = {
@@ -34,12 +35,16 @@ export function backoff(attempt: number, policy: RestartPolicy): number {
 export async function failRunning(
   sql: Sql,
   policy: RestartPolicy,
+  probation_s: number,
   failed: { engine_id: string; epoch: number; reason: string; evidence: FailureEvidence },
 ): Promise<boolean> {
   const engine = await lockEngine(sql, failed.engine_id);
   if (engine?.status !== 'running' || engine.epoch !== failed.epoch) return false;
   if ((await unfinishedOperation(sql, engine.id)) !== null) return false;
   const { found_by, seen, ill_probes, exit } = failed.evidence;
+  // Nobody knows when an engine went that was gone before we looked: that is no incident of this minute.
+  const turned_ill = found_by !== 'start' && found_by !== 'admit';
+  const halted = turned_ill ? await haltOnProbation(sql, engine, probation_s, failed.reason) : null;
   await appendAudit(sql, {
     product_id: engine.product_id,
     user_id: engine.user_id,
@@ -56,9 +61,8 @@ export async function failRunning(
       exit: exit ? { code: exit.code, signal: exit.signal } : undefined,
     },
   });
-  // Nobody knows when an engine went that was gone before we looked: that is no incident of this minute.
-  const turned_ill = found_by !== 'start' && found_by !== 'admit';
   await planRestart(sql, engine, { reason: failed.reason, turned_ill }, policy);
+  await auditHalt(sql, halted);
   return true;
 }
 

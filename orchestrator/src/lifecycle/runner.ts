@@ -48,7 +48,6 @@ const TAKES_EPOCH = (Object.keys(OPERATIONS) as OperationKind[]).filter(takesEpo
 export type RunnerDeps = AttemptDeps & {
   /** This replica's id, see registry/replica.ts. */
   owner: number;
-  boot_timeout_s: number;
   /** See `LoopOptions`. */
   random: () => number;
 };
@@ -62,8 +61,6 @@ export type Runner = {
   resume(): Promise<void>;
   /** Waits for the end of an operation, whoever works on it; throws its error when it failed. */
   outcome(id: string): Promise<OperationRow>;
-  /** Seconds an operation of this kind may take. */
-  deadlineOf(kind: OperationKind): number;
   /** Lets go. What is unfinished stays so, for another replica or the next start; whoever waits gets `NOT_READY`. */
   close(): Promise<void>;
 };
@@ -78,11 +75,6 @@ export function startRunner(deps: RunnerDeps): Runner {
   /** Those that the loop took up. */
   const takenUp = new Set<string>();
   let loops: Loop[] = [];
-
-  function deadlineOf(kind: OperationKind): number {
-    const { deadline } = OPERATIONS[kind];
-    return deadline === 'ORCH_BOOT_TIMEOUT_S' ? deps.boot_timeout_s : deadline;
-  }
 
   async function claim(which: { limit: number; id?: string; known?: string[] }) {
     const claims = await claimOperations(db, {
@@ -128,7 +120,10 @@ export function startRunner(deps: RunnerDeps): Runner {
       log.info({ operation_id: id, kind, step, attempt, epoch }, 'operation taken up again');
     }
     try {
-      return await whileAway(() => attempt(deps, mine, overdue_at, signal));
+      const ended = await whileAway(() => attempt(deps, mine, overdue_at, signal));
+      // Here and now, not when the loop comes by it: the engine is down.
+      if (ended.followed_by !== null) void follow(ended.followed_by).catch(() => undefined);
+      return ended;
     } catch (error) {
       if (!(error instanceof LeaseLost)) throw error;
       log.warn({ operation_id: mine.id, lease: mine.lease }, 'lease lost; another replica has the operation');
@@ -212,7 +207,9 @@ export function startRunner(deps: RunnerDeps): Runner {
       ];
     },
     async outcome(id) {
-      const operation = await follow(id);
+      let operation = await follow(id);
+      // Where it has been made good, it is as if it had not failed.
+      while (operation.followed_by !== null) operation = await follow(operation.followed_by);
       if (operation.outcome === 'succeeded') return operation;
       const code = operation.error_code ?? '';
       throw new OrchestratorError(
@@ -220,7 +217,6 @@ export function startRunner(deps: RunnerDeps): Runner {
         operation.error_message ?? 'The operation failed.',
       );
     },
-    deadlineOf,
     async close() {
       closing.abort(new OrchestratorError('NOT_READY', 'The orchestrator is stopping.'));
       const limit = new AbortController();

@@ -13,7 +13,7 @@ import {
 import { OrchestratorError } from '../errors.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Db } from '../registry/db.ts';
-import type { EngineRow } from '../registry/engines.ts';
+import { type EngineRow, noteReverted } from '../registry/engines.ts';
 import { claimPort, type PortRange, setPortAside } from '../registry/ports.ts';
 import type { Ask } from './ask.ts';
 import type { Clock } from './clock.ts';
@@ -38,13 +38,17 @@ export type StepDeps = {
   ports: PortRange;
   /** How long a replaced key stays good, seconds. */
   rotate_overlap_s: number;
+  /** How long an engine may take from its start to good health, seconds. */
+  boot_timeout_s: number;
 };
 
 /** One take-up of an operation. `evidence` is filled by the steps and kept with the operation. */
 export type StepContext = {
   engine: EngineRow;
   epoch: number;
-  /** A sleep: for how long the engine must have been quiet, seconds. */
+  /** What is brought up. */
+  image: string;
+  /** A sleep or upgrade: for how long the engine must have been quiet, seconds. */
   quiet_s: number;
   /** Fires at the deadline and when the orchestrator ends. */
   signal: AbortSignal;
@@ -80,7 +84,7 @@ export async function perform(step: Step, deps: StepDeps, context: StepContext):
         engine_id: engine.id,
         epoch,
         port: evidence.port ?? null,
-        image: engine.engine_version,
+        image: context.image,
         environment: { ...deps.engine_environment, ...keyEnvironment(engine, deps.rotate_overlap_s) },
       };
       const endpoint = await backend.create(spec, context.signal).catch(async (error) => {
@@ -95,6 +99,15 @@ export async function perform(step: Step, deps: StepDeps, context: StepContext):
       return await awaitHealth(deps, context);
     case 'stop':
       return await backend.stop(engine.id, { epoch });
+    case 'snapshot':
+      return await backend.snapshot(engine.id, { epoch, image: engine.engine_version });
+    case 'revert':
+      if (!engine.revert_due) return;
+      if (!(await backend.revert(engine.id, { epoch, image: engine.engine_version }))) {
+        // Its old image must not have a brain that a newer one has written.
+        throw new OrchestratorError('BACKEND_ERROR', 'The copy of its data from before the upgrade is gone.');
+      }
+      return await noteReverted(db, engine.id, epoch);
     case 'thaw':
       if (!(await backend.thaw(engine.id, { epoch }))) throw new ProcessGone();
       return;
@@ -120,6 +133,7 @@ async function awaitHealth(deps: StepDeps, context: StepContext): Promise<void> 
   const url = evidence.url ?? engine.url;
   if (url === null) throw new TypeError('await_health comes after create, or on an engine that has run');
   const keys = keysOf(engine, deps.master_keys);
+  const overdue_at = deps.clock.now() + deps.boot_timeout_s * 1000;
   for (;;) {
     let seen: string | null = null;
     for (const { key_hash, api_key } of keys) {
@@ -145,6 +159,11 @@ async function awaitHealth(deps: StepDeps, context: StepContext): Promise<void> 
     }
     if (seen === null) return;
     evidence.last_probe = seen;
+    // An operation that does more than boot has more time than this.
+    if (deps.clock.now() >= overdue_at) {
+      const why = `The engine was not healthy within ${deps.boot_timeout_s} s. Last seen: ${seen}.`;
+      throw new OrchestratorError('BOOT_TIMEOUT', why);
+    }
     await deps.clock.sleep(BOOT_POLL_MS, context.signal);
   }
 }

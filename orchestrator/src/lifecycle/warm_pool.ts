@@ -19,6 +19,7 @@ import type { Sql } from '../registry/db.ts';
 import { lockEngine } from '../registry/engines.ts';
 import { takeTurn } from '../registry/health.ts';
 import { unfinishedOperation } from '../registry/operations.ts';
+import { imageForNew } from '../registry/rollouts.ts';
 import { countPool, findMisfits, insertWarmEngine } from '../registry/warm_pool.ts';
 import type { Clock } from './clock.ts';
 import { newEngine } from './new_engine.ts';
@@ -39,8 +40,6 @@ export type WarmPoolDeps = {
   restarts: RestartPolicy;
   /** How many engines are to stand ready; also with 0 those of an earlier setting are removed. */
   warm_pool: number;
-  /** What the pool consists of. */
-  default_version: string;
   /** See `LoopOptions`. */
   random: () => number;
 };
@@ -53,12 +52,16 @@ export function startWarmPool(deps: WarmPoolDeps, signal: AbortSignal): Loop {
 
 /** One look, in a transaction of its own: begins what brings the pool nearer to what it should be. */
 async function tend(deps: WarmPoolDeps, sql: Sql, begin: BeginInPool): Promise<void> {
-  const { log, warm_pool: size, default_version: engine_version } = deps;
+  const { log, warm_pool: size } = deps;
   if (!(await takeTurn(sql, 'warm pool', PAUSE_S))) return;
+  const engine_version = await imageForNew(sql);
   const { members, booting, leaving } = await countPool(sql, engine_version);
   const missing = Math.min(size - members, AT_ONCE - booting);
   for (let n = 0; n < missing; n += 1) {
-    const engine = await insertWarmEngine(sql, newEngine(deps.master_keys, engine_version));
+    const engine = await insertWarmEngine(
+      sql,
+      newEngine(deps.master_keys, { engine_version, version_pinned: false }),
+    );
     await begin('provision', engine);
     log.info({ engine_id: engine.id, members, size }, 'warm pool: an engine is brought up');
   }

@@ -21,6 +21,13 @@ export type EngineRow = {
   status: EngineStatus;
   url: string | null;
   engine_version: string;
+  /** Its provision named the version: no rollout concerns it. */
+  version_pinned: boolean;
+  /** The image it was last upgraded to, or tried to be, and when that began. */
+  upgrade_image: string | null;
+  upgrade_at: Date | null;
+  /** Its data has been a newer image's: it is brought back before anything boots it again. */
+  revert_due: boolean;
   key_hash: string;
   engine_key_enc: string;
   /** The same of the key that it is being rotated to, until it is known that the Engine has it. */
@@ -53,7 +60,7 @@ export type EngineRow = {
 };
 
 /** What is known of an engine before it exists. */
-export type NewEngine = Pick<EngineRow, 'engine_version' | 'key_hash' | 'engine_key_enc'>;
+export type NewEngine = Pick<EngineRow, 'engine_version' | 'version_pinned' | 'key_hash' | 'engine_key_enc'>;
 
 /** A user's engine, as opposed to a tombstone and to one of the warm pool. */
 export type LiveEngine = EngineRow & { status: LiveStatus; product_id: string; user_id: string };
@@ -76,10 +83,17 @@ export async function insertEngine(
          UPDATE products SET engine_count = engine_count + 1
           WHERE id = $1 AND engine_count < coalesce((policy->>'max_engines')::int, 2147483647)
          RETURNING id)
-       INSERT INTO engines (id, product_id, user_id, status, engine_version, key_hash, engine_key_enc)
-       SELECT gen_random_uuid(), place.id, $2, 'provisioning', $3, $4, $5 FROM place
+       INSERT INTO engines (id, product_id, user_id, status, engine_version, version_pinned, key_hash, engine_key_enc)
+       SELECT gen_random_uuid(), place.id, $2, 'provisioning', $3, $4, $5, $6 FROM place
        RETURNING *`,
-      [engine.product_id, engine.user_id, engine.engine_version, engine.key_hash, engine.engine_key_enc],
+      [
+        engine.product_id,
+        engine.user_id,
+        engine.engine_version,
+        engine.version_pinned,
+        engine.key_hash,
+        engine.engine_key_enc,
+      ],
     );
     return row ?? 'at_quota';
   } catch (error) {
@@ -152,6 +166,11 @@ export async function lockEngine(sql: Sql, id: string): Promise<EngineRow | null
   return row ?? null;
 }
 
+/** Notes that the engine's data is what its image can read again; not when the caller is outdated. */
+export async function noteReverted(sql: Sql, id: string, epoch: number): Promise<void> {
+  await sql.query('UPDATE engines SET revert_due = false WHERE id = $1 AND epoch = $2', [id, epoch]);
+}
+
 /** Writes the given columns of one engine. A state other than sleep ends the sleep, in whatever depth. */
 export async function updateEngine(
   sql: Sql,
@@ -159,7 +178,15 @@ export async function updateEngine(
   change: Partial<
     Pick<
       EngineRow,
-      'status' | 'url' | 'epoch' | 'boot_duration_ms' | 'failure_reason' | 'last_health_at' | 'sleep_depth'
+      | 'status'
+      | 'url'
+      | 'epoch'
+      | 'boot_duration_ms'
+      | 'failure_reason'
+      | 'last_health_at'
+      | 'sleep_depth'
+      | 'engine_version'
+      | 'revert_due'
     >
   >,
 ): Promise<void> {

@@ -13,7 +13,9 @@ export type OperationKind =
   | 'retire'
   | 'restore'
   | 'purge'
-  | 'rotate-key';
+  | 'rotate-key'
+  | 'upgrade'
+  | 'rollback';
 
 /** One lifecycle change of one engine; unfinished while `outcome` is null. Bap-engine §10, O21. */
 export type OperationRow = {
@@ -33,6 +35,10 @@ export type OperationRow = {
   retain_s: number | null;
   /** A provision that took an engine from the warm pool. */
   warm: boolean;
+  /** An upgrade: the image it leads to; else null. */
+  image: string | null;
+  /** What it began by failing; whoever waits for its end waits for that one's. */
+  followed_by: string | null;
   attempt: number;
   /** The replica that claimed it last; null before the first claim. */
   owner: number | null;
@@ -68,12 +74,13 @@ export async function insertOperation(
     | 'quiet_s'
     | 'retain_s'
     | 'warm'
+    | 'image'
   > & { deadline_s: number },
 ): Promise<OperationRow> {
   const [row] = await sql.query<OperationRow>(
     `INSERT INTO operations (engine_id, product_id, user_id, kind, actor, step, epoch, deadline, quiet_s, retain_s,
-                             warm)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10, $11) RETURNING *`,
+                             warm, image)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10, $11, $12) RETURNING *`,
     [
       operation.engine_id,
       operation.product_id,
@@ -86,6 +93,7 @@ export async function insertOperation(
       operation.quiet_s,
       operation.retain_s,
       operation.warm,
+      operation.image,
     ],
   );
   if (row === undefined) throw new TypeError('INSERT gave no row');
@@ -103,6 +111,11 @@ export async function unfinishedOperation(sql: Sql, engine_id: string): Promise<
     [engine_id],
   );
   return row ?? null;
+}
+
+/** Notes what an operation that has ended began by that. */
+export async function noteFollowedBy(sql: Sql, id: string, followed_by: string): Promise<void> {
+  await sql.query('UPDATE operations SET followed_by = $2 WHERE id = $1', [id, followed_by]);
 }
 
 /** Whether a final destroy of the engine was tried and failed. */

@@ -20,7 +20,7 @@ import { SETTLED } from './health.ts';
  */
 export async function claimWarmEngine(
   sql: Sql,
-  wish: { product_id: string; user_id: string; engine_version: string },
+  wish: { product_id: string; user_id: string; engine_version: string; version_pinned: boolean },
 ): Promise<LiveEngine | null | 'exists'> {
   try {
     const [row] = await sql.query<LiveEngine>(
@@ -36,6 +36,7 @@ export async function claimWarmEngine(
        claimed AS (
          UPDATE engines e
             SET product_id = place.id, user_id = $2, status = 'provisioning', restart_attempts = 0,
+                version_pinned = $4,
                 -- To its owner it is new.
                 created_at = now()
            FROM ready, place WHERE e.id = ready.id
@@ -43,7 +44,7 @@ export async function claimWarmEngine(
        -- And in use: the Engine itself has been idle since its boot.
        admitted AS (INSERT INTO engine_admits SELECT id, now() FROM claimed)
        SELECT * FROM claimed`,
-      [wish.product_id, wish.user_id, wish.engine_version],
+      [wish.product_id, wish.user_id, wish.engine_version, wish.version_pinned],
     );
     return row ?? null;
   } catch (error) {

@@ -12,6 +12,7 @@ import { checkLate } from './conformance/late.ts';
 import type { MakePlace } from './conformance/place.ts';
 import { checkRaces } from './conformance/races.ts';
 import { checkSequences } from './conformance/sequences.ts';
+import { checkSnapshots } from './conformance/snapshots.ts';
 
 export function describeBackend(name: string, makePlace: MakePlace): void {
   describe(`the ${name} backend keeps the contract`, () => {
@@ -19,6 +20,7 @@ export function describeBackend(name: string, makePlace: MakePlace): void {
     checkFailures(makePlace);
     checkRaces(makePlace);
     checkLate(makePlace);
+    checkSnapshots(makePlace);
     checkSequences(makePlace);
   });
 }

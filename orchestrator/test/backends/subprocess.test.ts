@@ -9,7 +9,8 @@ import type { Backend, EngineSpec } from '../../src/backends/contract.ts';
 import { startOf } from '../../src/backends/process.ts';
 import { subprocessBackend } from '../../src/backends/subprocess.ts';
 import { hashKey } from '../../src/keys/formats.ts';
-import { behave, STAND_IN } from '../support/orchestrator.ts';
+import { STAND_IN } from '../support/images.ts';
+import { behave } from '../support/orchestrator.ts';
 import type { StandInBehaviour } from '../support/stand_in_engine.ts';
 import { processIsThere, until } from '../support/wait.ts';
 

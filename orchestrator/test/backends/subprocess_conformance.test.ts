@@ -5,13 +5,14 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Backend } from '../../src/backends/contract.ts';
 import { findByArgument, isSystemError } from '../../src/backends/process.ts';
 import { subprocessBackend } from '../../src/backends/subprocess.ts';
 import { FAILPOINTS, type Failpoint } from '../../src/failpoints.ts';
 import { hashKey } from '../../src/keys/formats.ts';
-import { behave, STAND_IN } from '../support/orchestrator.ts';
+import { STAND_IN } from '../support/images.ts';
+import { behave } from '../support/orchestrator.ts';
 import { processIsThere, until } from '../support/wait.ts';
 import type { Place } from './conformance/place.ts';
 import { describeBackend } from './conformance.ts';
@@ -68,7 +69,9 @@ describeBackend('subprocess', async (): Promise<Place> => {
       if (status === 0 && (stdout === 'done' || stdout === 'refused')) return stdout;
       throw new Error(`${act} elsewhere ended with ${signal ?? status}: ${stdout}${stderr}`);
     },
-    points: Object.keys(FAILPOINTS).filter((name): name is Failpoint => /^(create|stop|remove)\./.test(name)),
+    points: Object.keys(FAILPOINTS).filter((name): name is Failpoint =>
+      /^(create|stop|snapshot|revert|remove)\./.test(name),
+    ),
     newEngine() {
       port = (port + 1) % PORTS.count;
       const engine_id = randomUUID();
@@ -87,8 +90,10 @@ describeBackend('subprocess', async (): Promise<Place> => {
       const traces = (await pidsOf(engine_id)).map((pid) => `process ${pid}`);
       for (const pid of await processesIn(join(root, engine_id))) traces.push(`process ${pid} in its folder`);
       // Not the mark that refuses a late create: it is meant to stay for a day, beside this folder.
-      for (const name of await readdir(root).catch(noneIfAbsent)) {
-        if (name.includes(engine_id)) traces.push(`folder ${name}`);
+      for (const folder of [root, `${root}.snapshots`]) {
+        for (const name of await readdir(folder).catch(noneIfAbsent)) {
+          if (name.includes(engine_id)) traces.push(`folder ${basename(folder)}/${name}`);
+        }
       }
       if (await isTaken(port ?? 0)) traces.push(`port ${port}`);
       return traces;

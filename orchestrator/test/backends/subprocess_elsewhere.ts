@@ -21,6 +21,7 @@ const backend = subprocessBackend({
 try {
   if (act === 'create') await backend.create(engine, new AbortController().signal);
   else if (act === 'stop') await backend.stop(engine_id, { epoch });
+  else if (act === 'revert') await backend.revert(engine_id, { epoch, image: engine.image });
   else await backend.destroy(engine_id, { epoch });
   process.stdout.write('done');
 } catch (error) {

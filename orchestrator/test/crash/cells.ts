@@ -3,7 +3,7 @@
  * What the points are follows from the machine's own table, so a new step or operation is in here by itself.
  */
 import { FAILPOINTS, type Failpoint } from '../../src/failpoints.ts';
-import { type Step, stepsOf } from '../../src/lifecycle/machine.ts';
+import { type Step, stepsFrom, stepsOf } from '../../src/lifecycle/machine.ts';
 import type { EngineStatus, SleepDepth } from '../../src/registry/engines.ts';
 import type { OperationKind } from '../../src/registry/operations.ts';
 import type { Call } from '../support/orchestrator.ts';
@@ -16,13 +16,20 @@ export type Scenario = {
   kind: OperationKind;
   /** The depth of sleep it leads to or out of. */
   depth: SleepDepth | null;
+  /** Its first step, where it is not that of the table: the engine is down. */
+  begins_at?: Step;
   /** An engine stands ready in the warm pool before. */
   warm?: true;
   /** What happens before, to user ada. */
   before: readonly Request[];
   /** How engines behave in the meantime. */
   behaviour?: StandInBehaviour;
+  /** The next image, which the orchestrators after that are configured with, and how its engines behave. */
+  next_image?: StandInBehaviour;
   request: Request;
+  /** What its brain holds after it, behind what was in there before; and the image it has. */
+  brain?: string;
+  image?: string;
   /** Where the engine is after it; null: gone. */
   end: { status: EngineStatus; sleep_depth: SleepDepth | null } | null;
 };
@@ -122,6 +129,29 @@ export const SCENARIOS: readonly Scenario[] = [
     request: post('/engines/ada/rotate-key'),
     end: running,
   },
+  {
+    name: 'upgrade',
+    kind: 'upgrade',
+    depth: null,
+    begins_at: 'stop',
+    before: [provision, stop],
+    next_image: { writes: 'new;' },
+    request: start,
+    end: running,
+    brain: 'new;',
+    image: 'next',
+  },
+  {
+    name: 'rollback',
+    kind: 'rollback',
+    depth: null,
+    before: [provision, stop],
+    next_image: { writes: 'rubbish;', exit_code: 1 },
+    request: start,
+    end: running,
+    brain: '',
+    image: 'first',
+  },
   { name: 'purge', kind: 'purge', depth: null, before: [provision, retire], request: erase, end: null },
 ];
 
@@ -129,17 +159,30 @@ export const SCENARIOS: readonly Scenario[] = [
 const WITHIN: Partial<Record<Step, Failpoint[]>> = {
   create: ['create.fenced', 'create.replaced', 'create.spawned'],
   stop: ['stop.terminated'],
+  snapshot: ['snapshot.copied'],
+  revert: ['revert.copied', 'revert.swapping'],
   remove: ['remove.marked', 'stop.terminated', 'remove.stopped'],
 };
 
 /** The points that an operation comes by, in order. */
-export function pointsOf({ kind, depth, warm }: Scenario): Failpoint[] {
-  const around = stepsOf(kind, depth, warm).flatMap((step): Failpoint[] => [
+export function pointsOf({ kind, depth, warm, begins_at }: Scenario): Failpoint[] {
+  const steps = stepsOf(kind, depth, warm);
+  const left = begins_at === undefined ? steps : stepsFrom(steps, begins_at);
+  const around = left.flatMap((step): Failpoint[] => [
     `${step}.before`,
     ...(WITHIN[step] ?? []),
     `${step}.after`,
   ]);
-  return ['begin.before', 'begin.committed', 'claim.committed', ...around, 'end.before', 'end.committed'];
+  const all: Failpoint[] = [
+    'begin.before',
+    'begin.committed',
+    'claim.committed',
+    ...around,
+    'end.before',
+    'end.committed',
+  ];
+  // Points of a rollback that its upgrade comes by as well would be hit there; those are the upgrade's own cells.
+  return kind === 'rollback' ? all.filter((point) => /^(revert|end)/.test(point)) : all;
 }
 
 export type Cell = { scenario: Scenario; point: Failpoint };

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
@@ -13,13 +13,20 @@ import { behave, startTestOrchestrator, testEnvironment } from '../support/orche
 import { until } from '../support/wait.ts';
 import { type Cell, type Scenario, send } from './cells.ts';
 
+/** What is in the brain before an image changes. */
+const SAID = 'what ada said;';
+type Engine = { image: string; brain: string };
+
 /**
  * Kills an orchestrator at the cell's point, starts another, and checks what became of it all; both are processes
  * of their own. Gives how long it took from that start, the boot of the process included, until the operation had
  * its outcome, milliseconds; null where the kill came before there was an operation.
  */
 export async function runCell({ scenario, point }: Cell): Promise<number | null> {
-  const env = await testEnvironment({ ORCH_WARM_POOL: scenario.warm ? '1' : '0' });
+  const env = {
+    ...(await testEnvironment({ ORCH_WARM_POOL: scenario.warm ? '1' : '0' })),
+    ORCH_ENGINE_IMAGE: 'first',
+  };
   const fired = join(env.ORCH_DATA_DIR, 'fired');
 
   // The state before, made by an orchestrator that then goes away; at the end of the test it tidies up.
@@ -29,7 +36,12 @@ export async function runCell({ scenario, point }: Cell): Promise<number | null>
   for (const request of scenario.before) await send(first.call, request, key);
   if (scenario.warm) await fillPool(first.orchestrator.db);
   await first.orchestrator.close();
-  await behave(env.ORCH_DATA_DIR, {});
+  await behave(env.ORCH_DATA_DIR, { images: { next: scenario.next_image ?? {} } });
+  if (scenario.next_image !== undefined) {
+    env.ORCH_ENGINE_IMAGE = 'next';
+    const [engine_id = ''] = await readdir(join(env.ORCH_DATA_DIR, 'engines'));
+    await writeFile(join(env.ORCH_DATA_DIR, 'engines', engine_id, 'brain.sqlite'), SAID);
+  }
   const db = openDb(env.ORCH_DATABASE_URL, () => {});
   onTestFinished(() => db.end());
   const earlier = (await db.query<{ id: string }>('SELECT id FROM operations')).map(({ id }) => id);
@@ -71,6 +83,11 @@ export async function runCell({ scenario, point }: Cell): Promise<number | null>
     const headers = { 'X-Engine-Key': engine.api_key };
     const activity = await fetch(`${engine.url}/activity`, { headers });
     expect(activity.status, 'the registry knows the key').toBe(200);
+    if (scenario.brain !== undefined) {
+      const { image, brain } = (await (await fetch(`${engine.url}/`, { headers })).json()) as Engine;
+      expect({ image, brain }).toEqual({ image: scenario.image, brain: `${SAID}${scenario.brain}` });
+      expect(engine.engine_version).toBe(scenario.image);
+    }
   }
   return settled_ms;
 }

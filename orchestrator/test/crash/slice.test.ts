@@ -11,6 +11,8 @@ const SLICE = [
   cell('doze', 'freeze.after'),
   cell('destroy', 'remove.marked'),
   cell('rotate-key', 'rotate_key.after'),
+  cell('upgrade', 'create.spawned'),
+  cell('rollback', 'revert.swapping'),
 ];
 
 describe('an orchestrator killed in the middle', () => {

@@ -29,7 +29,7 @@ describe('the documentation', () => {
       expect(operation.summary).toMatch(/./);
       expect(operation.responses[200]).toBeDefined();
       const open = ['/health', '/docs', '/openapi.json'].includes(path);
-      const adminOnly = path.startsWith('/products') || path === '/metrics/prometheus';
+      const adminOnly = /^\/(products|rollouts|metrics\/prometheus)/.test(path);
       const keys = [
         ...(adminOnly ? [] : [{ platformKey: [] }]),
         ...(adminOnly || method === 'GET' ? [{ adminKey: [] }] : []),

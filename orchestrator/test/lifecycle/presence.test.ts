@@ -4,7 +4,8 @@ import { subprocessBackend } from '../../src/backends/subprocess.ts';
 import { loadConfig } from '../../src/config.ts';
 import { noteExit } from '../../src/lifecycle/presence.ts';
 import { failRunning } from '../../src/lifecycle/restarts.ts';
-import { STAND_IN, startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
+import { STAND_IN } from '../support/images.ts';
+import { startTestOrchestrator, testEnvironment } from '../support/orchestrator.ts';
 import { processIsThere, until } from '../support/wait.ts';
 
 it('a late report of an end fails no engine that has a successor at the same epoch', async () => {
@@ -30,7 +31,7 @@ it('a late report of an end fails no engine that has a successor at the same epo
   const deps = {
     backend,
     fail: (engine_id: string, epoch: number, reason: string, evidence: { found_by: 'exit' }) =>
-      db.tx((sql) => failRunning(sql, restarts, { engine_id, epoch, reason, evidence })),
+      db.tx((sql) => failRunning(sql, restarts, 300, { engine_id, epoch, reason, evidence })),
   };
   const report = { code: null, signal: 'SIGKILL', last_words: null };
 

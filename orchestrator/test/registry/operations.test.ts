@@ -52,6 +52,7 @@ async function addOperation(db: Db, product_id: string, kind: OperationKind, dea
     quiet_s: null,
     retain_s: null,
     warm: false,
+    image: null,
   });
 }
 

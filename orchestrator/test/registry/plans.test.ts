@@ -167,7 +167,13 @@ describe('with 100,000 engines', () => {
     [
       'the claim of a warm engine',
       'engines_pool',
-      (sql) => claimWarmEngine(sql, { product_id: ids[0] ?? '', user_id: 'ada', engine_version: 'v' }),
+      (sql) =>
+        claimWarmEngine(sql, {
+          product_id: ids[0] ?? '',
+          user_id: 'ada',
+          engine_version: 'v',
+          version_pinned: false,
+        }),
     ],
     ['the count of the pool', 'engines_pool', (sql) => countPool(sql, 'v')],
     [

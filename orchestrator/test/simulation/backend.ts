@@ -141,6 +141,14 @@ export function createBackend(deps: BackendDeps): Backend {
     children.delete(engine_id);
   }
 
+  /** The place of an engine whose data is dealt with for `epoch`. */
+  async function dataOf(engine_id: string, epoch: number): Promise<Place> {
+    await deps.introduce(engine_id);
+    const place = placeOf(engine_id);
+    raiseFence(place, epoch);
+    return place;
+  }
+
   function presenceOf(engine_id: string): Presence {
     const [process] = placeOf(engine_id).processes;
     if (process !== undefined) return { state: 'present', epoch: process.epoch, frozen: process.frozen };
@@ -150,7 +158,7 @@ export function createBackend(deps: BackendDeps): Backend {
   return {
     publishes_ports: true,
 
-    create: ({ engine_id, epoch, port, environment }, signal) =>
+    create: ({ engine_id, epoch, port, environment, image }, signal) =>
       call(engine_id, `create epoch ${epoch}`, async () => {
         if (port === null) throw new TypeError('an engine needs a port');
         await deps.introduce(engine_id);
@@ -173,7 +181,10 @@ export function createBackend(deps: BackendDeps): Backend {
           engines.thaw(standing);
           return endpoint;
         }
-        const process = engines.spawn(engine_id, epoch, port, environment.ENGINE_KEY_HASH);
+        const process = engines.spawn(engine_id, epoch, port, {
+          key_hash: environment.ENGINE_KEY_HASH,
+          image,
+        });
         children.set(engine_id, { process, exit: null });
         return endpoint;
       }),
@@ -197,6 +208,43 @@ export function createBackend(deps: BackendDeps): Backend {
           witness.violation('brain', engine_id, 'removed without a destroy that somebody asked for');
         }
         place.brain = null;
+        place.snapshot = null;
+      }),
+
+    snapshot: (engine_id, { epoch }) =>
+      call(engine_id, `snapshot epoch ${epoch}`, async () => {
+        const place = await dataOf(engine_id, epoch);
+        if (place.snapshot?.epoch === epoch) return;
+        if (place.processes.length > 0) throw new BackendFault('the engine runs');
+        const brain = place.brain === null ? null : { ...place.brain };
+        await scheduler.sleep(random.between(10, 2_000));
+        if (faults.roll('backend: copy fails')) throw new BackendFault('no room');
+        checkFence(place, epoch);
+        watchFence(engine_id, epoch, 'snapshot');
+        place.snapshot = { epoch, brain };
+      }),
+
+    revert: (engine_id, { epoch }) =>
+      call(engine_id, `revert epoch ${epoch}`, async () => {
+        const place = await dataOf(engine_id, epoch);
+        if (place.snapshot === null) return false;
+        if (place.processes.length > 0) throw new BackendFault('the engine runs');
+        await scheduler.sleep(random.between(10, 2_000));
+        if (faults.roll('backend: copy fails')) throw new BackendFault('no room');
+        checkFence(place, epoch);
+        if (place.processes.length > 0) throw new BackendFault('the engine runs');
+        watchFence(engine_id, epoch, 'revert');
+        const [kept, now] = [place.snapshot.brain?.turns ?? 0, place.brain?.turns ?? 0];
+        if (now > kept) witness.violation('upgrades', engine_id, `${now - kept} turns are lost`);
+        place.brain = place.snapshot.brain === null ? null : { ...place.snapshot.brain };
+        return true;
+      }),
+
+    forget: (engine_id, { epoch }) =>
+      call(engine_id, `forget epoch ${epoch}`, async () => {
+        const place = placeOf(engine_id);
+        checkFence(place, epoch);
+        if (place.snapshot !== null && place.snapshot.epoch <= epoch) place.snapshot = null;
       }),
 
     freeze: (engine_id, { epoch }) =>

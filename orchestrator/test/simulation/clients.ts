@@ -5,7 +5,7 @@
  * What they were told they tell the oracle.
  */
 import { hashKey } from '../../src/keys/formats.ts';
-import type { Engines } from './engines.ts';
+import { type Engines, FIRST_IMAGE, imageOf } from './engines.ts';
 import type { Faults } from './faults.ts';
 import type { Random } from './random.ts';
 import type { Answer, Replica } from './replica.ts';
@@ -45,6 +45,7 @@ const MIX = {
   'destroy, then provision': 5,
   look: 3,
   policy: 1,
+  'roll out': 2,
 } as const;
 type Kind = keyof typeof MIX;
 type Change = 'provision' | 'start' | 'stop' | 'sleep' | 'wake' | 'destroy';
@@ -66,6 +67,8 @@ export function createClients(deps: ClientsDeps) {
   const users: User[] = [];
   const told: Told[] = [];
   const counts = new Map<Kind, number>();
+  /** The number of the last image. */
+  let images = FIRST_IMAGE;
   let calls = 0;
   let underWay = 0;
 
@@ -213,6 +216,18 @@ export function createClients(deps: ClientsDeps) {
       product.caps = [...product.caps.filter((cap) => cap > max_engines), max_engines];
   }
 
+  /** An operator rolls the next image out, for more engines, or again. */
+  async function rollOut(): Promise<void> {
+    const what = random.choose({ image: 2, percent: 5, resume: 3 });
+    if (what === 'image') images += 1;
+    const body = {
+      ...(what === 'image' && { image: imageOf(images) }),
+      ...(what === 'resume' && { resume: true }),
+      ...(what !== 'resume' && { percent: random.pick([0, 20, 50, 100]) }),
+    };
+    await insist(true, () => ask(null, 'PUT', '/rollouts/current', { body }));
+  }
+
   const ACTS: Record<Kind, (user: User) => Promise<unknown>> = {
     admit: (user) => admit(user, { auto_provision: true, auto_wake: true }),
     'admit, no flags': (user) => admit(user, { auto_provision: false, auto_wake: random.chance(0.5) }),
@@ -235,6 +250,7 @@ export function createClients(deps: ClientsDeps) {
     'destroy, then provision': (user) => both(user, 'destroy', 'provision'),
     look: (user) => ask(user.product, 'GET', `/engines/${user.id}${random.chance(0.5) ? '/explain' : ''}`),
     policy,
+    'roll out': rollOut,
   };
 
   function count(kind: Kind, more = 1): void {

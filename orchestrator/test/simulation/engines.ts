@@ -17,6 +17,7 @@ export type EngineProcess = {
   epoch: number;
   readonly port: number;
   readonly key_hash: string;
+  readonly image: string;
   readonly since: number;
   state: 'booting' | 'serving' | 'ill' | 'hung' | 'ended';
   frozen: boolean;
@@ -30,15 +31,30 @@ export type EngineProcess = {
   end: (exit: Exit) => void;
 };
 
+/**
+ * The file: how many turns it remembers, the highest epoch that opened it, and the image that wrote it last; `spoilt` by
+ * a broken one.
+ */
+type Brain = { turns: number; epoch: number; image: string; spoilt: boolean };
+
 /** What the place where engines run keeps of one engine. */
 export type Place = {
   /** Highest epoch that somebody acted for here. */
   highest: number;
   destroyed: boolean;
-  /** The file: how many turns it remembers, and the highest epoch that opened it. */
-  brain: { turns: number; epoch: number } | null;
+  brain: Brain | null;
+  /** The copy of its data, and the epoch it was made for. */
+  snapshot: { epoch: number; brain: Brain | null } | null;
   processes: EngineProcess[];
 };
+
+/** Images are numbered, and the odd ones do not work: they spoil the brain that another has left, and never get healthy. */
+/** What orchestrators are configured with. */
+export const FIRST_IMAGE = 2;
+export const imageOf = (n: number) => `image-${n}`;
+const numberOf = (image: string) => Number(image.split('-')[1]);
+const isNewer = (image: string, other: string) => numberOf(image) > numberOf(other);
+export const isBroken = (image: string) => numberOf(image) % 2 === 1;
 
 type EnginesDeps = { scheduler: Scheduler; random: Random; faults: Faults; witness: Witness; trace: Trace };
 export type Engines = ReturnType<typeof createEngines>;
@@ -53,7 +69,7 @@ export function createEngines(deps: EnginesDeps) {
   function placeOf(engine_id: string): Place {
     let place = places.get(engine_id);
     if (place === undefined) {
-      place = { highest: 0, destroyed: false, brain: null, processes: [] };
+      place = { highest: 0, destroyed: false, brain: null, snapshot: null, processes: [] };
       places.set(engine_id, place);
     }
     return place;
@@ -71,13 +87,19 @@ export function createEngines(deps: EnginesDeps) {
     });
   }
 
-  function spawn(engine_id: string, epoch: number, port: number, key_hash: string): EngineProcess {
+  function spawn(
+    engine_id: string,
+    epoch: number,
+    port: number,
+    { key_hash, image }: { key_hash: string; image: string },
+  ): EngineProcess {
     const { promise: ended, resolve } = Promise.withResolvers<Exit>();
     const process: EngineProcess = {
       engine_id,
       epoch,
       port,
       key_hash,
+      image,
       since: scheduler.now(),
       state: 'booting',
       frozen: false,
@@ -90,7 +112,7 @@ export function createEngines(deps: EnginesDeps) {
     };
     placeOf(engine_id).processes.push(process);
     witness.began(engine_id, epoch);
-    trace.note(engine_id, `process of epoch ${epoch} begins on port ${port}`);
+    trace.note(engine_id, `process of epoch ${epoch}, ${image}, begins on port ${port}`);
     if (faults.roll('engine: port taken')) occupy(port);
     const boot_ms = faults.roll('engine: boot slow')
       ? random.between(3_000, 30_000)
@@ -112,7 +134,12 @@ export function createEngines(deps: EnginesDeps) {
       return;
     }
     const place = placeOf(engine_id);
-    place.brain ??= { turns: 0, epoch: 0 };
+    place.brain ??= { turns: 0, epoch: 0, image: process.image, spoilt: false };
+    if (isNewer(place.brain.image, process.image)) {
+      witness.violation('upgrades', engine_id, `${process.image} has a brain of ${place.brain.image}`);
+    }
+    if (isBroken(process.image) && place.brain.image !== process.image) place.brain.spoilt = true;
+    place.brain.image = process.image;
     const other = place.processes.find((one) => one !== process && one.state !== 'booting');
     if (other !== undefined) {
       witness.violation(
@@ -122,6 +149,11 @@ export function createEngines(deps: EnginesDeps) {
       );
     }
     place.brain.epoch = process.epoch;
+    if (place.brain.spoilt) {
+      process.state = 'hung';
+      trace.note(engine_id, 'has the brain, and never gets healthy');
+      return;
+    }
     process.state = 'serving';
     process.used_at = scheduler.now();
     trace.note(engine_id, `serves at epoch ${process.epoch}`);

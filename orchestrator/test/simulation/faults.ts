@@ -11,6 +11,7 @@ export const RATES = {
   'backend: slow': 0.06,
   'backend: call delivered twice': 0.04,
   'backend: create fails': 0.02,
+  'backend: copy fails': 0.05,
   'backend: presence unknown': 0.3,
   'backend: list fails': 0.03,
   'backend: list stale': 0.06,

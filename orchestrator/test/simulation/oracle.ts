@@ -12,7 +12,7 @@ import type { OperationKind } from '../../src/registry/operations.ts';
 import type { Clients, Product } from './clients.ts';
 import { codeOf } from './clients.ts';
 import { type Database, EPOCH_MS } from './database.ts';
-import type { Engines } from './engines.ts';
+import { type Engines, isBroken } from './engines.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Witness } from './witness.ts';
 
@@ -52,6 +52,7 @@ export type OracleDeps = {
   products: readonly Product[];
   restarts: RestartPolicy;
   idle_timeout_ms: number;
+  canary_percent: number;
   /** When something last stood in the orchestrators' way: none there, one frozen, the database away. */
   disturbed_at: () => number;
   /** Since when nothing goes wrong any more; null in a storm. */
@@ -81,6 +82,7 @@ export function createOracle(deps: OracleDeps) {
     const all = await lines();
     for (const engine of all) lookAt(engine);
     await lookAtQuota(all);
+    await lookAtShare();
   }
 
   function lookAt(engine: EngineLine): void {
@@ -128,6 +130,21 @@ export function createOracle(deps: OracleDeps) {
       if (rows !== engine_count) witness.violation('quota', null, `${engine_count} counted, ${rows} there`);
       if (rows > cap) witness.violation('quota', null, `${rows} engines of ${product?.slug}, cap ${cap}`);
       rowsBefore.set(id, rows);
+    }
+  }
+
+  /** A broken image has touched no more engines than the canary share since somebody said that it may go on. */
+  async function lookAtShare(): Promise<void> {
+    const share = Math.max(1, Math.floor((clients.users.length * deps.canary_percent) / 100));
+    const touched = await database.query<{ image: string; engines: number }>(
+      `SELECT r.image, count(DISTINCT o.engine_id)::int AS engines
+         FROM rollouts r JOIN operations o ON o.image = r.image AND o.created_at >= r.resumed_at
+        WHERE o.step NOT IN ('thaw', 'confirm_idle') GROUP BY 1`,
+      [],
+    );
+    for (const { image, engines } of touched) {
+      if (!isBroken(image) || engines <= share) continue;
+      witness.violation('upgrades', null, `${image} has touched ${engines} engines, ${share} are the share`);
     }
   }
 
@@ -208,8 +225,11 @@ export function createOracle(deps: OracleDeps) {
       outcome: string | null;
       error_code: string | null;
     }>(
-      `SELECT k.scope, k.key, o.id, o.engine_id, o.outcome, o.error_code
-         FROM idempotency_keys k JOIN operations o ON o.id = k.operation_id`,
+      // A failed upgrade that has been made good is as if it had not failed.
+      `SELECT k.scope, k.key, o.id, o.engine_id, coalesce(n.outcome, o.outcome) AS outcome,
+              CASE WHEN n.id IS NULL THEN o.error_code ELSE n.error_code END AS error_code
+         FROM idempotency_keys k JOIN operations o ON o.id = k.operation_id
+         LEFT JOIN operations n ON n.id = o.followed_by`,
       [],
     );
     const byKey = new Map(rows.map((row) => [`${row.scope} ${row.key}`, row]));

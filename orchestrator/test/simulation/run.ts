@@ -11,7 +11,7 @@ import { createBackend } from './backend.ts';
 import type { Bug } from './bugs.ts';
 import { ADMIN_KEY, type Clients, createClients, type Product, type User } from './clients.ts';
 import type { Database } from './database.ts';
-import { createEngines } from './engines.ts';
+import { createEngines, FIRST_IMAGE, imageOf } from './engines.ts';
 import { createFaults, type TimedFaultKind } from './faults.ts';
 import { createAsk } from './network.ts';
 import { createOracle, type Oracle } from './oracle.ts';
@@ -32,6 +32,9 @@ const ENVIRONMENT = {
   ORCH_DATABASE_URL: 'postgresql://the.simulation/has-its-own',
   ORCH_MASTER_KEY: Buffer.alloc(32, 7).toString('base64url'),
   ORCH_ADMIN_KEY: ADMIN_KEY,
+  ORCH_ENGINE_IMAGE: imageOf(FIRST_IMAGE),
+  ORCH_UPGRADE_CANARY_PERCENT: '20',
+  ORCH_UPGRADE_PROBATION_S: '15',
   ORCH_PORT_MIN: '9001',
   ORCH_PORT_MAX: '9017',
   ORCH_BOOT_TIMEOUT_S: '20',
@@ -262,6 +265,7 @@ export async function run(database: Database, { seed, ops, bug = null }: RunOpti
       products,
       restarts: config.restarts,
       idle_timeout_ms,
+      canary_percent: config.canary.canary_percent,
       disturbed_at: () => disturbed_at,
       calm_since: () => calm_since,
     });

@@ -20,6 +20,7 @@ export type Rule =
   | 'single flight'
   | 'idle'
   | 'restarts'
+  | 'upgrades'
   | 'settling'
   | 'faults of ours';
 

@@ -21,7 +21,7 @@ const both = { auto_provision: true, auto_wake: true };
 const admit = (call: Call) => call('POST', '/engines/ada/admit', { body: both });
 type Row = { product_id: string; action: string; actor: string; metadata: object };
 /** Where the row is to be found. */
-type Product = { call: Call; id: string };
+type Product = { call: Call; id: string | null };
 
 let env: Record<string, string>;
 let o: TestOrchestrator;
@@ -82,6 +82,21 @@ const givenUp = once(async () => {
   return product;
 });
 
+/** A product whose engine has booted while `image` is rolled out. */
+async function rolledOut(image: string): Promise<Product> {
+  const product = await life(['POST', '/stop']);
+  const answer = await o.call('PUT', '/rollouts/current', { admin: ADMIN, body: { image } });
+  expect(answer.status).toBe(200);
+  expect((await product.call('POST', '/engines/ada/start')).status).toBe(200);
+  return product;
+}
+const broken = once(async () => {
+  await o.engines({ images: { broken: { exit_code: 1 } } });
+  return await rolledOut('broken');
+});
+/** Its rows are about no product. */
+const ofSystem = (product: Product): Product => ({ ...product, id: null });
+
 /** The newest row of this action about the product. */
 async function seen({ id }: Product, action: string): Promise<Row | undefined> {
   const { body } = await o.call('GET', `/audit?action=${action}`, { admin: ADMIN });
@@ -133,6 +148,10 @@ const ROWS: Record<AuditAction, [actor: 'system' | 'admin' | null, cause: () => 
       return product;
     },
   ],
+  upgrade: [null, () => rolledOut('next')],
+  upgrade_rolled_back: ['system', broken],
+  rollout: ['admin', async () => ofSystem(await broken())],
+  rollout_halted: ['system', async () => ofSystem(await broken())],
   adopt: [
     'system',
     async () => {

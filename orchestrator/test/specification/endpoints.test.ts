@@ -24,6 +24,7 @@ const ENDPOINTS = [
   'GET /openapi.json',
   'GET /operations/{id}',
   'GET /products',
+  'GET /rollouts',
   'GET /status',
   'POST /engines/provision',
   'POST /engines/{user_id}/admit',
@@ -36,6 +37,7 @@ const ENDPOINTS = [
   'POST /products/register',
   'POST /products/{product_id}/rotate-platform-key',
   'PUT /products/{product_id}/policy',
+  'PUT /rollouts/current',
 ];
 
 const ISO = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
@@ -205,6 +207,22 @@ it('each endpoint gives the documented answer along the life of an engine', asyn
   });
   const exposition = await body('GET', '/metrics/prometheus', { admin: ADMIN });
   expect(exposition).toMatch(/^# HELP /);
+
+  const rollout = {
+    image: 'september-engine:latest',
+    state: 'done',
+    percent: 5,
+    running_too: false,
+    previous: null,
+    started_at: ISO,
+    proven_at: ISO,
+    halted: null,
+    engines: { concerned: 0, upgraded: 0, under_way: 0, tried: 0 },
+    next: expect.any(String),
+  };
+  expect(await body('GET', '/rollouts', { admin: ADMIN })).toEqual({ rollouts: [rollout] });
+  const wider = { ...rollout, percent: 25, running_too: true };
+  expect(await body('PUT', '/rollouts/current', { admin: ADMIN, body: { percent: 25 } })).toEqual(wider);
 
   const { rows } = await body('GET', '/audit?order=asc', { key });
   expect(rows.map(({ action, actor }: { action: string; actor: string }) => `${action} by ${actor}`)).toEqual(

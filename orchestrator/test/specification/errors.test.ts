@@ -57,6 +57,16 @@ const ROWS: Record<ErrorCode, [status: number, provoke: () => Promise<Answer>]> 
       return await o.call('POST', '/products/register', { admin: ADMIN, body });
     },
   ],
+  ROLLOUT_HALTED: [
+    409,
+    async () => {
+      const put = (body: object) => o.call('PUT', '/rollouts/current', { admin: ADMIN, body });
+      await o.orchestrator.db.query("UPDATE rollouts SET halted_at = now(), halted_reason = 'a test'");
+      const answer = await put({ percent: 50 });
+      expect((await put({ resume: true })).status).toBe(200);
+      return answer;
+    },
+  ],
   PRODUCT_HAS_ENGINES: [409, () => o.call('DELETE', `/products/${served.id}`, { admin: ADMIN })],
   OPERATION_IN_PROGRESS: [
     409,

@@ -56,6 +56,8 @@ async function placed(secrets: (env: Record<string, string>) => Promise<Record<s
     ORCH_ENGINE_ENV_PASSTHROUGH: 'HANDED_ON',
     ORCH_BOOT_TIMEOUT_S: '33',
     ORCH_ROTATE_OVERLAP_S: '7',
+    ORCH_UPGRADE_CANARY_PERCENT: '7',
+    ORCH_UPGRADE_PROBATION_S: '77',
     ORCH_SLEEP_MODE: 'hibernate',
     HANDED_ON: 'here it is',
     KEPT: 'not this',
@@ -73,7 +75,8 @@ async function placed(secrets: (env: Record<string, string>) => Promise<Record<s
   const { old_key_valid_until } = (await call('POST', '/engines/bob/rotate-key')).body;
   const overlap_ms = [Date.parse(old_key_valid_until) - Date.now(), Date.parse(old_key_valid_until) - before];
   const slept = await call('POST', '/engines/ada/sleep');
-  return { o, env, id, engine, bob, given, catalog, begun, third, overlap_ms, slept };
+  const rollout = await o.call('PUT', '/rollouts/current', { admin: ADMIN, body: { image: 'another' } });
+  return { o, env, id, engine, bob, given, catalog, begun, third, overlap_ms, slept, rollout };
 }
 
 const direct = once(() => placed(async (env) => env));
@@ -316,6 +319,12 @@ const ROWS: Record<string, () => Promise<unknown>> = {
   ORCH_ROTATE_OVERLAP_S: async () => {
     const [least = 0, most = 0] = (await direct()).overlap_ms;
     within(7_000, [least, most]);
+  },
+  ORCH_UPGRADE_CANARY_PERCENT: async () => {
+    expect((await direct()).rollout.body).toMatchObject({ state: 'canary', percent: 7 });
+  },
+  ORCH_UPGRADE_PROBATION_S: async () => {
+    expect((await direct()).rollout.body.next).toContain('77 s');
   },
   ORCH_SLEEP_MODE: async () => {
     expect((await direct()).slept.body.sleep_depth).toBe('hibernate');

@@ -11,9 +11,9 @@ import type { HitFailpoint } from '../../src/failpoints.ts';
 import { type Clock, systemClock } from '../../src/lifecycle/clock.ts';
 import { createLog } from '../../src/observe/log.ts';
 import { createDatabase } from './database.ts';
+import { programs } from './images.ts';
 import type { StandInBehaviour } from './stand_in_engine.ts';
 
-export const STAND_IN = join(import.meta.dirname, 'stand_in_engine.ts');
 export const ADMIN = 'test-admin-key-long-enough-for-production';
 export const MASTER = Buffer.alloc(32, 7).toString('base64url');
 
@@ -107,7 +107,7 @@ export async function startTestOrchestrator(
   const orchestrator = await startOrchestrator({
     config,
     log,
-    engine_entry: options.engine_entry ?? STAND_IN,
+    engine_entry: options.engine_entry ?? programs(config.data_dir),
     clock: options.clock ?? systemClock,
     failpoint: options.failpoint,
   });

@@ -30,6 +30,7 @@ export const addEngine = (db: Db, product_id: string, user_id: string) =>
     product_id,
     user_id,
     engine_version: 'v',
+    version_pinned: false,
     key_hash: 'h',
     engine_key_enc: 'e',
   });

@@ -9,10 +9,11 @@ import { startOrchestrator } from '../../src/app.ts';
 import { loadConfig } from '../../src/config.ts';
 import { createLog } from '../../src/observe/log.ts';
 import { armFailpoint } from './arm_failpoint.ts';
+import { programs } from './images.ts';
 
 const config = loadConfig(process.env, '/');
 const log = createLog('info', pino.destination(2));
-const engine_entry = `${import.meta.dirname}/stand_in_engine.ts`;
+const engine_entry = programs(config.data_dir);
 const { ORCH_FAILPOINT: point, ORCH_FAILPOINT_SIGNAL: signal, ORCH_FAILPOINT_FILE: file } = process.env;
 const failpoint =
   point && file

@@ -5,8 +5,9 @@
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { basename } from 'node:path';
 import type { Activity } from '@september/contract';
 
 export type StandInBehaviour = {
@@ -17,6 +18,12 @@ export type StandInBehaviour = {
   /** End at once with this code, after printing `last_line`. */
   exit_code?: number;
   last_line?: string;
+  /** Before anything else, put these words into the brain, where they are not. */
+  writes?: string;
+  /** Before anything else, take the copy of the data away. */
+  removes_snapshot?: boolean;
+  /** What `/activity` says to the first, second, … question of a process; `null`, and to later ones: as `activity`. */
+  activities?: (Partial<Activity> | null)[];
   /** Do not end on SIGTERM. */
   stubborn?: boolean;
   /** Print this many bytes at the start. */
@@ -32,6 +39,8 @@ export type StandInBehaviour = {
    * `lost`: done, not answered. `deaf`: neither. `refused`, `rubbish`: answered so, not done. `dies`: done, then ends.
    */
   rotate?: ('well' | 'lost' | 'deaf' | 'refused' | 'rubbish' | 'dies')[];
+  /** How engines of an image differ from that, by the name this program was started as (images.ts). */
+  images?: Record<string, Omit<StandInBehaviour, 'images'>>;
 };
 
 /** `keys.json`, the brain's part of it: the hashes that open this engine (E12), and all it was ever told. */
@@ -44,15 +53,22 @@ export type StandInKeys = {
   told: string[];
 };
 
+const image = basename(process.argv[1] ?? '', '.ts');
+const brain = process.env.SQLITE_DB_PATH ?? '';
+const readBrain = () => (existsSync(brain) ? readFileSync(brain, 'utf8') : '');
+
 const behaviour = (): StandInBehaviour => {
   try {
-    return JSON.parse(readFileSync('../../stand_in.json', 'utf8'));
+    const all: StandInBehaviour = JSON.parse(readFileSync('../../stand_in.json', 'utf8'));
+    return { ...all, ...all.images?.[image] };
   } catch {
     return {};
   }
 };
 
-const { exit_code, last_line, chatter_bytes = 0, child: wantsChild } = behaviour();
+const { exit_code, last_line, chatter_bytes = 0, child: wantsChild, writes, removes_snapshot } = behaviour();
+if (removes_snapshot) rmSync(`../../engines.snapshots/${basename(process.cwd())}`, { recursive: true });
+if (writes !== undefined && !readBrain().includes(writes)) writeFileSync(brain, readBrain() + writes);
 const child = wantsChild ? spawn('sleep', ['600']).pid : undefined;
 if (chatter_bytes > 0) process.stdout.write(`${'.'.repeat(chatter_bytes - 1)}\n`);
 if (exit_code !== undefined) {
@@ -92,6 +108,8 @@ function rotated(hash: string, overlap_s: number): StandInKeys {
 const opens = (hash: string) => hash === keys.current || (hash === keys.old && Date.now() < keys.old_until);
 
 let rotations = 0;
+/** How many of `activities` have been said. */
+let asked = 0;
 
 const server = createServer((request, response) => {
   const answer = (status: number, body: unknown) => {
@@ -108,7 +126,9 @@ const server = createServer((request, response) => {
   } else if (!opens(createHash('sha256').update(key).digest('hex'))) {
     answer(401, { error: 'INVALID_KEY', message: 'wrong key' });
   } else if (request.url === '/activity') {
-    const { activity = {} } = behaviour();
+    const { activities, activity: usual = {} } = behaviour();
+    const activity = activities?.[asked] ?? usual;
+    if (activities !== undefined) asked += 1;
     answer(activity === null ? 500 : 200, {
       in_flight_turns: 0,
       open_streams: 0,
@@ -136,7 +156,7 @@ const server = createServer((request, response) => {
       answer(200, { status: 'rotated', old_key_valid_until, old_key_purged_at: old_key_valid_until });
     });
   } else {
-    answer(200, { pid: process.pid, child, env: process.env });
+    answer(200, { pid: process.pid, child, env: process.env, image, brain: readBrain() });
   }
 });
 server.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EADDRINUSE' ? 65 : 1));

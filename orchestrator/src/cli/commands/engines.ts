@@ -76,6 +76,7 @@ const Explanation = z.looseObject({
   rule: z.string(),
   source: z.string(),
   evidence: z.record(z.string(), z.unknown()),
+  version: z.looseObject({ image: z.string(), upgrade: z.string() }),
   next: z.object({ what: z.string(), at: z.string() }).nullable(),
   advice: z.string(),
 });
@@ -93,7 +94,7 @@ export const explain: Command = {
     const path = `/engines/${encodeURIComponent(user)}/explain`;
     const query = { product_id: await productId(api, product) };
     const answer = await api.call('GET', path, Explanation, { query });
-    const { engine_id, status, sleep_depth, rule, source, evidence, next, advice } = answer;
+    const { engine_id, status, sleep_depth, rule, source, evidence, version, next, advice } = answer;
     return {
       json: answer,
       people: () =>
@@ -102,6 +103,8 @@ export const explain: Command = {
           status: sleep_depth === undefined ? status : `${status} (${sleep_depth})`,
           because: `${rule} (${source})`,
           ...evidence,
+          image: version.image,
+          upgrade: version.upgrade,
           next: next === null ? 'nothing by itself' : `${next.what}, ${next.at}`,
           'to do': advice,
         }),

@@ -183,7 +183,7 @@ function policyOf(text: string): unknown {
   }
 }
 
-function wholeNumber(option: string, text: string): number {
+export function wholeNumber(option: string, text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new CommandFailure('USAGE', `\`--${option}\` must be a whole number.`);
 }

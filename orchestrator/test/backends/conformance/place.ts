@@ -15,7 +15,7 @@ export type Place = {
    * process stands still meanwhile, whatever it is in the middle of. `refused`: as outdated.
    */
   elsewhere(
-    act: 'create' | 'stop' | 'destroy',
+    act: 'create' | 'stop' | 'destroy' | 'revert',
     engine: EngineSpec,
     dies_at?: Failpoint,
   ): 'done' | 'refused' | 'died';
