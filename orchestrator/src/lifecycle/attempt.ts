@@ -31,7 +31,7 @@ import { keepSnapshot, leavePlace } from '../registry/rollouts.ts';
 import { lookAgain, noteAsleep } from '../registry/sleep.ts';
 import { layToRest } from '../registry/tombstones.ts';
 import { auditHalt, failUpgrade, type Halted, haltForNewEngine } from './failed_upgrade.ts';
-import { boots, hasComeTo, OPERATIONS, REVERT_AND_BOOT, stepsFrom, stepsOf } from './machine.ts';
+import { boots, deadlineOf, hasComeTo, OPERATIONS, REVERT_AND_BOOT, stepsFrom, stepsOf } from './machine.ts';
 import { planRestart } from './restarts.ts';
 import { ProcessGone } from './sleep.ts';
 import { PortTaken, perform, type StepContext, type StepDeps } from './steps.ts';
@@ -48,6 +48,8 @@ export type AttemptDeps = StepDeps & {
   tally: Tally;
   failpoint: HitFailpoint;
   restarts: RestartPolicy;
+  /** How long an engine may take from its start to good health, seconds. */
+  boot_timeout_s: number;
 };
 
 /** Another replica has claimed the operation. */
@@ -122,7 +124,10 @@ async function walk(
   const signal = AbortSignal.any([outer, overdue.signal]);
   const image = claim.image ?? engine.engine_version;
   const quiet_s = claim.quiet_s ?? 0;
-  const context = { engine, epoch: claim.epoch, image, quiet_s, signal, evidence };
+  const { boot_timeout_s } = deps;
+  const doesMore = deadlineOf(claim.kind, boot_timeout_s, engine.revert_due) > boot_timeout_s;
+  const boot_within_ms = doesMore ? boot_timeout_s * 1000 : Infinity;
+  const context = { engine, epoch: claim.epoch, image, boot_within_ms, quiet_s, signal, evidence };
   const done = new AbortController();
   const alarm = clock.sleep(Math.max(0, overdue_at - clock.now()), done.signal).then(() => {
     const error = overdueError(claim, evidence);

@@ -38,8 +38,6 @@ export type StepDeps = {
   ports: PortRange;
   /** How long a replaced key stays good, seconds. */
   rotate_overlap_s: number;
-  /** How long an engine may take from its start to good health, seconds. */
-  boot_timeout_s: number;
 };
 
 /** One take-up of an operation. `evidence` is filled by the steps and kept with the operation. */
@@ -48,6 +46,8 @@ export type StepContext = {
   epoch: number;
   /** What is brought up. */
   image: string;
+  /** How long the boot may take, milliseconds; the operation may have more time than that. */
+  boot_within_ms: number;
   /** A sleep or upgrade: for how long the engine must have been quiet, seconds. */
   quiet_s: number;
   /** Fires at the deadline and when the orchestrator ends. */
@@ -133,7 +133,7 @@ async function awaitHealth(deps: StepDeps, context: StepContext): Promise<void> 
   const url = evidence.url ?? engine.url;
   if (url === null) throw new TypeError('await_health comes after create, or on an engine that has run');
   const keys = keysOf(engine, deps.master_keys);
-  const overdue_at = deps.clock.now() + deps.boot_timeout_s * 1000;
+  const overdue_at = deps.clock.now() + context.boot_within_ms;
   for (;;) {
     let seen: string | null = null;
     for (const { key_hash, api_key } of keys) {
@@ -159,9 +159,8 @@ async function awaitHealth(deps: StepDeps, context: StepContext): Promise<void> 
     }
     if (seen === null) return;
     evidence.last_probe = seen;
-    // An operation that does more than boot has more time than this.
     if (deps.clock.now() >= overdue_at) {
-      const why = `The engine was not healthy within ${deps.boot_timeout_s} s. Last seen: ${seen}.`;
+      const why = `The engine was not healthy within ${context.boot_within_ms / 1000} s. Last seen: ${seen}.`;
       throw new OrchestratorError('BOOT_TIMEOUT', why);
     }
     await deps.clock.sleep(BOOT_POLL_MS, context.signal);
