@@ -11,7 +11,7 @@
  * `node_modules`, for the platform at hand.
  */
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readFile, rm } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
@@ -63,7 +63,8 @@ const UNUSED = /\.(d\.[cm]?ts|map|md)$|tree-sitter-(?!bash\.wasm|wasm)[\w-]+\.wa
 async function make({ name, entries, assets, packages, left_out }: Bundle): Promise<void> {
   const outdir = join(root, 'dist', name);
   await rm(outdir, { recursive: true, force: true });
-  await build({
+  const { metafile } = await build({
+    metafile: true,
     absWorkingDir: root,
     entryPoints: entries,
     outdir,
@@ -78,6 +79,7 @@ async function make({ name, entries, assets, packages, left_out }: Bundle): Prom
     // Names stay: a log line with a stack is read by people.
     minifyWhitespace: true,
     minifySyntax: true,
+    // Their licenses stand in one file.
     legalComments: 'none',
     logLevel: 'warning',
     // What packages of the older kind of module ask for at run time.
@@ -87,6 +89,7 @@ async function make({ name, entries, assets, packages, left_out }: Bundle): Prom
     plugins: [ownPlaces],
   });
   for (const asset of assets) await cp(join(root, asset), join(outdir, asset), { recursive: true });
+  await writeFile(join(outdir, 'licenses.txt'), await licensesOf(Object.keys(metafile.inputs)));
   const copied = new Set<string>();
   for (const name of packages) await copyPackage(name, root, outdir, copied);
   console.log(`dist/${name}`);
@@ -112,6 +115,19 @@ const ownPlaces: Plugin = {
     });
   },
 };
+
+/** Of the packages that modules come from; what stays a package brings its own. */
+async function licensesOf(modules: string[]): Promise<string> {
+  const folders = new Set(modules.map((path) => /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(path)?.[0]));
+  const texts = [...folders].sort().map(async (folder) => {
+    if (folder === undefined) return '';
+    const { name, version, license } = JSON.parse(await readFile(join(root, folder, 'package.json'), 'utf8'));
+    const file = (await readdir(join(root, folder))).find((entry) => /^(licen[cs]e|copying)/i.test(entry));
+    const text = file === undefined ? '' : await readFile(join(root, folder, file), 'utf8');
+    return `${name} ${version} (${license})\n\n${text.trim()}\n`;
+  });
+  return (await Promise.all(texts)).filter((text) => text !== '').join(`\n${'-'.repeat(80)}\n\n`);
+}
 
 /** With all that it needs, each where Node.js found it. */
 async function copyPackage(name: string, from: string, outdir: string, copied: Set<string>): Promise<void> {

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ENGINE_NODE_OPTIONS } from '../../contract/src/index.ts';
+import { pdf } from '../../engine/test/media/files.ts';
 import {
   type Contained,
   docker,
@@ -121,6 +122,19 @@ describe('the image of the Engine', () => {
     expect(runsOnce(ENGINE_IMAGE, 'sh', '-c', `${rg} --version`)).toContain('ripgrep');
     const program = `console.log(require('node:module').createRequire('/opt/september/main.mjs')('sharp').versions.vips)`;
     expect(runsOnce(ENGINE_IMAGE, 'node', '-e', program)).toMatch(/^\d+\./);
+  });
+
+  it.each([
+    ['page_worker', { html: '<h1>A heading</h1>', url: 'https://example.com/' }, 'A heading'],
+    ['pdf_worker', pdf('A page of text'), 'A page of text'],
+  ])('has its %s, which is a program of its own', (worker, data, text) => {
+    const program = `
+      const { Worker } = require('node:worker_threads');
+      const worker = new Worker('/opt/september/${worker}.mjs', {
+        workerData: ${Buffer.isBuffer(data) ? `Buffer.from('${data.toString('base64')}', 'base64')` : JSON.stringify(data)},
+      });
+      worker.on('message', (message) => console.log(JSON.stringify(message)));`;
+    expect(runsOnce(ENGINE_IMAGE, 'node', '-e', program)).toContain(text);
   });
 
   it('ends by itself when it is asked to', () => {

@@ -1,7 +1,7 @@
 /**
  * Runs inside a container of the Engine's image, beside the Engine (`docker exec`), under all that the container is held
- * to: tries every way out and prints for each a line of JSON, `Attempted`. The attacks that are suited to a container
- * come with it. Its Node.js is the image's, and the sources are what the image was made from.
+ * to: tries every way out and prints for each a line of JSON, `Attempted`. Its Node.js is the image's; the sandbox is
+ * that of the sources which the image was made from.
  */
 import { readFileSync } from 'node:fs';
 import { findHost } from '../../src/sandbox/host.ts';
