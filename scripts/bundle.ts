@@ -82,9 +82,12 @@ async function make({ name, entries, assets, packages, left_out }: Bundle): Prom
     // Their licenses stand in one file.
     legalComments: 'none',
     logLevel: 'warning',
-    // What packages of the older kind of module ask for at run time.
+    // What packages of the older kind of module find in theirs.
     banner: {
-      js: "import{createRequire as __require_of}from'node:module';const require=__require_of(import.meta.url);",
+      js: [
+        "import{createRequire as __require_of}from'node:module';",
+        'const require=__require_of(import.meta.url),__filename=import.meta.filename,__dirname=import.meta.dirname;',
+      ].join(''),
     },
     plugins: [ownPlaces],
   });

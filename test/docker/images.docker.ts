@@ -161,6 +161,15 @@ describe('the image of bap-engine', () => {
     expect(runsOnce(ORCHESTRATOR_IMAGE, 'bap-engine', '--help')).toContain('products list');
   });
 
+  it('has modules that can be loaded, all of them', () => {
+    const program = `
+      const own = ['main.mjs', 'bap-engine.mjs'];
+      const names = require('node:fs').readdirSync('/opt/bap-engine').filter((name) => name.endsWith('.mjs'));
+      const others = names.filter((name) => !own.includes(name));
+      Promise.all(others.map((name) => import('/opt/bap-engine/' + name))).then(({ length }) => console.log(length));`;
+    expect(Number(runsOnce(ORCHESTRATOR_IMAGE, 'node', '-e', program))).toBeGreaterThan(0);
+  });
+
   it('says what is missing, and does not make it up', () => {
     const said = runsOnce(
       ORCHESTRATOR_IMAGE,
