@@ -2,10 +2,9 @@
  * The orchestrator as a process: the core with a real database, backend, clock and socket. Who starts it
  * decides where the configuration comes from and where the log goes.
  */
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { subprocessBackend } from './backends/subprocess.ts';
+import { openBackend } from './backends/open.ts';
+import { isSystemError } from './backends/process.ts';
 import type { Config } from './config.ts';
 import { type Core, openCore } from './core.ts';
 import { OrchestratorError } from './errors.ts';
@@ -51,8 +50,12 @@ export async function startOrchestrator(options: {
   clock?: Clock;
 }): Promise<Orchestrator> {
   const { config, log, failpoint = noFailpoint, clock = systemClock } = options;
-  const root = join(config.data_dir, 'engines');
-  await mkdir(root, { recursive: true, mode: 0o700 }).catch((error) => {
+  const backend = await openBackend(config, {
+    entry: options.engine_entry ?? ENGINE_ENTRY,
+    onError: (err) => log.warn({ err }, 'the backend could not do what it does by the way'),
+    failpoint,
+  }).catch((error) => {
+    if (!isSystemError(error, 'EACCES', 'ENOENT', 'ENOTDIR', 'EEXIST', 'EROFS', 'ENOSPC')) throw error;
     throw new StartError(
       `The data folder ${config.data_dir} cannot be used (${error.code}): make it writable, or name another with ORCH_DATA_DIR.`,
     );
@@ -60,16 +63,9 @@ export async function startOrchestrator(options: {
   const db = openDb(config.database_url, (err) => log.warn({ err }, 'a database connection broke'));
   const ports = { min: config.port_min, max: config.port_max };
   const replica = await joinRegistry(db, config, ports, log).catch(async (error) => {
+    await backend.close();
     await db.end();
     throw asStartError(error, config);
-  });
-  const backend = subprocessBackend({
-    root,
-    entry: options.engine_entry ?? ENGINE_ENTRY,
-    catalog_dir: config.catalog_dir,
-    environment: config.process_environment,
-    onError: (err) => log.warn({ err }, 'what engines left could not be tidied up'),
-    failpoint,
   });
   const process_watch = watchProcess();
   const end = async () => {

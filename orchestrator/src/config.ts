@@ -31,6 +31,8 @@ const FROM_FILE = ['ORCH_DATABASE_URL', 'ORCH_MASTER_KEY', 'ORCH_ADMIN_KEY'] as 
 /** A list of some hundred master keys; what is longer is no secret, characters. */
 const MAX_SECRET = 16_384;
 
+const CPUS = 'must be a number from 0.1 to 1024';
+
 /** `default` is what an unset variable stands for; null: it is required. */
 const documented = z.registry<{ default: string | null | Record<Mode, string>; meaning: string }>();
 
@@ -90,13 +92,10 @@ const Environment = z
       })
       .register(documented, { default: 'info', meaning: 'Lowest level that is logged.' }),
     ORCH_ENGINE_BACKEND: z
-      .literal('subprocess', {
-        error: (issue) =>
-          `is \`${issue.input}\`, which this version does not have: set it to \`subprocess\` (the default in production is \`docker\`)`,
-      })
+      .enum(['docker', 'subprocess'], { error: 'must be docker or subprocess' })
       .register(documented, {
         default: { development: 'subprocess', production: 'docker' },
-        meaning: 'What engines run on. This version has `subprocess` only.',
+        meaning: 'What engines run on: containers of a Docker daemon, or processes of this machine.',
       }),
     ORCH_ENGINE_IMAGE: text().register(documented, {
       default: 'september-engine:latest',
@@ -110,9 +109,53 @@ const Environment = z
         default: { development: DEVELOPMENT_PASSTHROUGH, production: '' },
         meaning: 'Names of variables handed on to every engine, unchanged, separated by commas.',
       }),
+    ORCH_ENGINE_NETWORK: z
+      .string()
+      .regex(/^[a-zA-Z0-9][\w.-]{0,62}$/, 'must be a name of a Docker network')
+      .register(documented, {
+        default: 'engine_net',
+        meaning:
+          'Docker: the network of the engines, made when missing, without a way from one to another. It also tells the engines of one installation from those of another on the same daemon.',
+      }),
+    ORCH_ENGINE_URL_MODE: z
+      .enum(['host', 'network'], { error: 'must be host or network' })
+      .register(documented, {
+        default: 'host',
+        meaning:
+          "Docker: the `url` of engines. `host`: a port of this machine; `network`: their name in ORCH_ENGINE_NETWORK, for an orchestrator and products that are on it. The orchestrator's image sets `network`.",
+      }),
+    ORCH_ENGINE_MEMORY_MB: integer(128, 1_048_576).register(documented, {
+      default: '1024',
+      meaning: 'Docker: memory of an engine with all it starts, MiB; what needs more is killed.',
+    }),
+    ORCH_ENGINE_CPUS: z
+      .string()
+      .regex(/^\d{1,4}(\.\d{1,2})?$/, CPUS)
+      .transform(Number)
+      .refine((value) => value >= 0.1 && value <= 1024, CPUS)
+      .register(documented, {
+        default: '2',
+        meaning: 'Docker: processors an engine may keep busy, decimals allowed.',
+      }),
+    ORCH_ENGINE_PIDS: integer(64, 1_000_000).register(documented, {
+      default: '512',
+      meaning: 'Docker: processes and threads of an engine with all it starts.',
+    }),
+    ORCH_ENGINE_RUNTIME: z.string().register(documented, {
+      default: '',
+      meaning: "Docker: the runtime of the engines' containers, such as `runsc`; empty: the daemon's own.",
+    }),
+    DOCKER_HOST: z
+      .string()
+      .regex(/^(unix:\/\/\/.+|tcp:\/\/[^/:]+:\d+)$/, 'must be unix:///path or tcp://host:port')
+      .register(documented, {
+        default: 'unix:///var/run/docker.sock',
+        meaning: 'The Docker daemon: `unix:///path`, or `tcp://host:port` in a network that is trusted.',
+      }),
     ORCH_CATALOG_MOUNT_PATH: text().register(documented, {
       default: resolve(REPOSITORY, 'catalog'),
-      meaning: 'Folder of agents, skills and tools that engines read.',
+      meaning:
+        "Folder of agents, skills and tools that engines read. Docker: on the daemon's machine; unset: the one in the engine's image.",
     }),
     ORCH_PORT_MIN: integer(1, 65_535).register(documented, {
       default: '9001',
@@ -238,6 +281,8 @@ export type Config = {
   /** Absolute. */
   data_dir: string;
   log_level: string;
+  backend: 'docker' | 'subprocess';
+  docker: DockerConfig;
   engine_image: string;
   /** What engines get beside their own variables: the pass-through, the mode, time zone and language. */
   engine_environment: Record<string, string>;
@@ -263,6 +308,21 @@ export type Config = {
 
 /** How much of a roll-out has to prove itself, and for how long; percent and seconds. */
 export type CanarySettings = { canary_percent: number; probation_s: number };
+
+/** Where containers of engines run, and within which limits (bap-engine §8, O14). */
+export type DockerConfig = {
+  /** `unix:///path` or `tcp://host:port`. */
+  host: string;
+  network: string;
+  url_mode: 'host' | 'network';
+  memory_mb: number;
+  cpus: number;
+  pids: number;
+  /** Empty: the daemon's own. */
+  runtime: string;
+  /** A folder of the daemon's machine; null: the catalog in the image. */
+  catalog_dir: string | null;
+};
 
 /** When engines fall asleep by themselves, and how (O4, O5); times are seconds. */
 export type SleepSettings = {
@@ -370,6 +430,17 @@ export function loadConfig(env: Given, cwd: string): Config {
     port: values.ORCH_PORT,
     data_dir: resolve(cwd, values.ORCH_DATA_DIR),
     log_level: values.ORCH_LOG_LEVEL,
+    backend: values.ORCH_ENGINE_BACKEND,
+    docker: {
+      host: values.DOCKER_HOST,
+      network: values.ORCH_ENGINE_NETWORK,
+      url_mode: values.ORCH_ENGINE_URL_MODE,
+      memory_mb: values.ORCH_ENGINE_MEMORY_MB,
+      cpus: values.ORCH_ENGINE_CPUS,
+      pids: values.ORCH_ENGINE_PIDS,
+      runtime: values.ORCH_ENGINE_RUNTIME,
+      catalog_dir: given.ORCH_CATALOG_MOUNT_PATH ? resolve(cwd, given.ORCH_CATALOG_MOUNT_PATH) : null,
+    },
     engine_image: values.ORCH_ENGINE_IMAGE,
     engine_environment: handOn([...BASE_ENVIRONMENT, ...values.ORCH_ENGINE_ENV_PASSTHROUGH]),
     process_environment: handOn(PROCESS_ENVIRONMENT),

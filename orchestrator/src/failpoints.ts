@@ -12,6 +12,8 @@ export const FAILPOINTS = {
   'claim.committed': 'it is claimed, at a new epoch where it needs one',
   'create.fenced': 'the backend refuses older epochs from here on',
   'create.replaced': 'the process of the epoch before has ended',
+  'create.made': 'there is a place for the process to run in, and nothing in it',
+  'create.ready': 'all is looked at for the last time, the process is not started',
   'create.spawned': 'the process is there, its record is not',
   'stop.terminated': 'the process has ended, its record is there',
   'snapshot.copied': 'the copy is complete, and not yet the snapshot',

@@ -104,15 +104,53 @@ describe('the configuration', () => {
     expect(config.catalog_dir).toMatch(/\/catalog$/);
   });
 
-  it('listens everywhere in production, where the backend must be named', () => {
-    const production = { ...given, NODE_ENV: 'production' };
-    expect(problemsOf(production)).toEqual([
-      expect.stringMatching(/^ORCH_ENGINE_BACKEND is `docker`, which this version does not have/),
-    ]);
-    expect(loadConfig({ ...production, ORCH_ENGINE_BACKEND: 'subprocess' }, '/')).toMatchObject({
+  it('listens everywhere in production, and runs engines on Docker there', () => {
+    expect(loadConfig({ ...given, NODE_ENV: 'production' }, '/')).toMatchObject({
       mode: 'production',
       host: '0.0.0.0',
+      backend: 'docker',
     });
+    expect(loadConfig(given, '/').backend).toBe('subprocess');
+  });
+
+  it('reads where containers run and within which limits; the catalog of the image unless one is named', () => {
+    expect(loadConfig(given, '/').docker).toEqual({
+      host: 'unix:///var/run/docker.sock',
+      network: 'engine_net',
+      url_mode: 'host',
+      memory_mb: 1024,
+      cpus: 2,
+      pids: 512,
+      runtime: '',
+      catalog_dir: null,
+    });
+    const named = {
+      ...given,
+      DOCKER_HOST: 'tcp://docker.internal:2375',
+      ORCH_ENGINE_NETWORK: 'other_net',
+      ORCH_ENGINE_URL_MODE: 'network',
+      ORCH_ENGINE_MEMORY_MB: '512',
+      ORCH_ENGINE_CPUS: '0.5',
+      ORCH_ENGINE_PIDS: '100',
+      ORCH_ENGINE_RUNTIME: 'runsc',
+      ORCH_CATALOG_MOUNT_PATH: 'agents',
+    };
+    expect(loadConfig(named, '/srv').docker).toEqual({
+      host: 'tcp://docker.internal:2375',
+      network: 'other_net',
+      url_mode: 'network',
+      memory_mb: 512,
+      cpus: 0.5,
+      pids: 100,
+      runtime: 'runsc',
+      catalog_dir: '/srv/agents',
+    });
+    const wrong = { DOCKER_HOST: 'ssh://me@there', ORCH_ENGINE_CPUS: '0', ORCH_ENGINE_NETWORK: '-' };
+    expect(problemsOf({ ...given, ...wrong }).map((problem) => problem.split(' ')[0])).toEqual([
+      'ORCH_ENGINE_NETWORK',
+      'ORCH_ENGINE_CPUS',
+      'DOCKER_HOST',
+    ]);
   });
 
   it('lists everything that is missing or wrong at once, each with its variable', () => {

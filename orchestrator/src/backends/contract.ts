@@ -130,5 +130,10 @@ export class PortUnavailable extends Error {
   }
 }
 
+/** Something outside stands in the way, or stays away. `message` is for people, and holds no secret. */
+export class BackendFault extends Error {
+  override name = 'BackendFault';
+}
+
 /** How long an engine may take to finish its turns after SIGTERM, seconds. Bap-engine §5.4, "Stop". */
 export const STOP_GRACE_S = 30;

@@ -34,11 +34,15 @@ export async function lastWords(file: string): Promise<string | null> {
     const { size } = await handle.stat();
     const length = Math.min(size, TAIL_BYTES);
     const { buffer } = await handle.read(Buffer.alloc(length), 0, length, size - length);
-    const line = buffer.toString('utf8').trimEnd().split('\n').at(-1) ?? '';
-    return messageOf(line) || null;
+    return lastMessage(buffer.toString('utf8'));
   } finally {
     await handle.close();
   }
+}
+
+/** The same of a log's text. */
+export function lastMessage(text: string): string | null {
+  return messageOf(text.trimEnd().split('\n').at(-1) ?? '') || null;
 }
 
 function messageOf(line: string): string {

@@ -179,9 +179,11 @@ export function subprocessBackend(options: SubprocessOptions): Backend {
     };
     const log = await open(logOf(engine_id), 'a', 0o600);
     try {
+      failpoint('create.made');
       // Ending the process before may have taken long.
       await checkFence(folder, epoch);
       signal.throwIfAborted();
+      failpoint('create.ready');
       const mark = `${markOf(engine_id)}${epoch}/${port}`;
       const child = spawn(process.execPath, [...ENGINE_NODE_OPTIONS, program, mark], {
         cwd: folder,

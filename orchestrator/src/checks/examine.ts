@@ -2,8 +2,8 @@
  * Everything that is looked at: before a start in production what a start needs, so that it is refused with all that
  * is missing at once instead of with the first; for `bap-engine doctor` the rest too.
  */
-import { join } from 'node:path';
 import { ENGINE_ENTRY, StartError } from '../app.ts';
+import { fencesOf } from '../backends/open.ts';
 import type { Config } from '../config.ts';
 import { type Db, openDb } from '../registry/db.ts';
 import { checkDatabase, checkServer } from './database.ts';
@@ -37,8 +37,10 @@ export async function examine(
   onStep('keys and ports');
   findings.push(await checkMasterKey(db, config.master_keys));
   findings.push(await checkPorts(db, { min: config.port_min, max: config.port_max }));
+  // What does not answer has been found already.
+  if (findings.some(({ check, verdict }) => check === 'docker' && verdict === 'problem')) return findings;
   onStep('the epochs of engines');
-  findings.push(await checkEpochs(db, join(config.data_dir, 'engines')));
+  findings.push(await checkEpochs(db, () => fencesOf(config)));
   return findings;
 }
 
@@ -56,7 +58,11 @@ export async function refuseUnfit(config: Config): Promise<void> {
   }
 }
 
-async function machine({ data_dir, catalog_dir }: Config): Promise<Finding[]> {
+async function machine({ backend, docker, engine_image, data_dir, catalog_dir }: Config): Promise<Finding[]> {
+  if (backend === 'docker') {
+    const { checkDocker } = await import('./docker.ts');
+    return await checkDocker(docker, engine_image);
+  }
   return await Promise.all([
     checkEngineProgram(ENGINE_ENTRY),
     checkDataFolder(data_dir),

@@ -8,6 +8,7 @@ export type Finding = {
     | 'node'
     | 'data folder'
     | 'catalog'
+    | 'docker'
     | 'database'
     | 'master key'
     | 'ports'

@@ -1,7 +1,6 @@
 /** Looks at what the registry says against the rest of the world: keys, ports, epochs. */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { fencesIn } from '../backends/fence.ts';
 import { FernetError } from '../keys/fernet.ts';
 import type { MasterKeys } from '../keys/master.ts';
 import type { Db } from '../registry/db.ts';
@@ -87,14 +86,17 @@ async function isTaken(port: number): Promise<boolean> {
 }
 
 /**
- * A folder of an engine with a higher epoch than the registry has: the database is older than the machine, it was
+ * An engine of which the backend has seen a higher epoch than the registry has: the database is older than it, it was
  * restored from a backup. The fence refuses to boot such an engine (O22), rightly: it cannot tell a restored
  * registry from an outdated orchestrator.
  */
-export async function checkEpochs(db: Db, root: string): Promise<Finding> {
+export async function checkEpochs(
+  db: Db,
+  readFences: () => Promise<ReadonlyMap<string, number>>,
+): Promise<Finding> {
   const check = 'epochs';
-  // First the folders: while engines start, the registry is ahead of them, never behind.
-  const fences = await fencesIn(root);
+  // First what the backend has: while engines start, the registry is ahead of it, never behind.
+  const fences = await readFences();
   const outdated = await outdatedEpochs(db, fences);
   if (outdated.length === 0) {
     return {

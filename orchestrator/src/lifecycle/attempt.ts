@@ -9,7 +9,7 @@
  * in the middle and continues after another took its work over finds neither takes effect (O22, O23).
  */
 import { appendAudit } from '../audit/append.ts';
-import { StaleEpoch } from '../backends/contract.ts';
+import { BackendFault, StaleEpoch } from '../backends/contract.ts';
 import type { RestartPolicy } from '../config.ts';
 import { OrchestratorError } from '../errors.ts';
 import type { HitFailpoint } from '../failpoints.ts';
@@ -151,7 +151,9 @@ async function walk(
       evidence.gone = true;
       return new OrchestratorError('BACKEND_ERROR', 'The process of the engine is gone.');
     }
-    if (reason instanceof StaleEpoch) return new OrchestratorError('BACKEND_ERROR', reason.message);
+    if (reason instanceof StaleEpoch || reason instanceof BackendFault) {
+      return new OrchestratorError('BACKEND_ERROR', reason.message);
+    }
     log.error({ operation_id: claim.id, kind: claim.kind, err: reason }, 'operation failed');
     const what = reason instanceof Error && 'code' in reason ? ` (${reason.code})` : '';
     return new OrchestratorError('BACKEND_ERROR', `The backend could not do the ${claim.kind}${what}.`);

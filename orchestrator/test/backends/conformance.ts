@@ -14,13 +14,20 @@ import { checkRaces } from './conformance/races.ts';
 import { checkSequences } from './conformance/sequences.ts';
 import { checkSnapshots } from './conformance/snapshots.ts';
 
-export function describeBackend(name: string, makePlace: MakePlace): void {
+/** How much is left to chance: rounds of each race, sequences of calls. */
+export type Chances = { rounds: number; sequences: number };
+
+export function describeBackend(
+  name: string,
+  makePlace: MakePlace,
+  { rounds, sequences }: Chances = { rounds: 4, sequences: 50 },
+): void {
   describe(`the ${name} backend keeps the contract`, () => {
     checkContract(makePlace);
     checkFailures(makePlace);
-    checkRaces(makePlace);
+    checkRaces(makePlace, rounds);
     checkLate(makePlace);
     checkSnapshots(makePlace);
-    checkSequences(makePlace);
+    checkSequences(makePlace, sequences);
   });
 }

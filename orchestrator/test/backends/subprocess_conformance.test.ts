@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { randomInt, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -8,7 +7,6 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Backend } from '../../src/backends/contract.ts';
 import { findByArgument, isSystemError } from '../../src/backends/process.ts';
-import { subprocessBackend } from '../../src/backends/subprocess.ts';
 import { FAILPOINTS, type Failpoint } from '../../src/failpoints.ts';
 import { hashKey } from '../../src/keys/formats.ts';
 import { STAND_IN } from '../support/images.ts';
@@ -16,14 +14,23 @@ import { behave } from '../support/orchestrator.ts';
 import { processIsThere, until } from '../support/wait.ts';
 import type { Place } from './conformance/place.ts';
 import { describeBackend } from './conformance.ts';
+import { elsewhere, open } from './elsewhere.ts';
 
-const ELSEWHERE = join(import.meta.dirname, 'subprocess_elsewhere.ts');
 /** Above the ports of other tests, below those the system gives out. */
 const PORTS = { min: 30_000, count: 2_500 };
 
 describeBackend('subprocess', async (): Promise<Place> => {
   const folder = await mkdtemp(join(tmpdir(), 'conformance-'));
   const root = join(folder, 'engines');
+  const opened = {
+    kind: 'subprocess' as const,
+    options: {
+      root,
+      entry: STAND_IN,
+      catalog_dir: '/catalog',
+      environment: { PATH: process.env.PATH ?? '' },
+    },
+  };
   const backends: Backend[] = [];
   const engine_ids: string[] = [];
   let port = randomInt(PORTS.count);
@@ -40,35 +47,11 @@ describeBackend('subprocess', async (): Promise<Place> => {
 
   return {
     open(hit) {
-      const backend = subprocessBackend({
-        root,
-        entry: STAND_IN,
-        catalog_dir: '/catalog',
-        environment: { PATH: process.env.PATH ?? '' },
-        onError: (error) => {
-          throw error;
-        },
-        failpoint: hit,
-      });
+      const backend = open(opened, hit);
       backends.push(backend);
       return backend;
     },
-    elsewhere(act, engine, dies_at) {
-      const call = JSON.stringify({
-        root,
-        entry: STAND_IN,
-        act,
-        engine,
-        dies_at,
-        noted: join(folder, 'died_at'),
-      });
-      const { status, signal, stdout, stderr } = spawnSync(process.execPath, [ELSEWHERE, call], {
-        encoding: 'utf8',
-      });
-      if (signal === 'SIGKILL' && dies_at !== undefined) return 'died';
-      if (status === 0 && (stdout === 'done' || stdout === 'refused')) return stdout;
-      throw new Error(`${act} elsewhere ended with ${signal ?? status}: ${stdout}${stderr}`);
-    },
+    elsewhere: elsewhere(opened, join(folder, 'died_at')),
     points: Object.keys(FAILPOINTS).filter((name): name is Failpoint =>
       /^(create|stop|snapshot|revert|remove)\./.test(name),
     ),

@@ -1,7 +1,8 @@
 /**
  * A small program that keeps the Engine's contract as far as the orchestrator sees it: `/health`,
- * `/activity`, key rotation, SIGTERM, exit codes. How it behaves stands in `stand_in.json` of the data folder, read anew
- * for each question, so that a test decides what happens next instead of waiting for it.
+ * `/activity`, key rotation, SIGTERM, exit codes. How it behaves stands in `stand_in.json` of the data folder, or of the
+ * catalog where it runs in a container, read anew for each question, so that a test decides what happens next instead
+ * of waiting for it.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -58,12 +59,15 @@ const brain = process.env.SQLITE_DB_PATH ?? '';
 const readBrain = () => (existsSync(brain) ? readFileSync(brain, 'utf8') : '');
 
 const behaviour = (): StandInBehaviour => {
-  try {
-    const all: StandInBehaviour = JSON.parse(readFileSync('../../stand_in.json', 'utf8'));
-    return { ...all, ...all.images?.[image] };
-  } catch {
-    return {};
+  for (const folder of ['../..', process.env.CATALOG_DIR]) {
+    try {
+      const all: StandInBehaviour = JSON.parse(readFileSync(`${folder}/stand_in.json`, 'utf8'));
+      return { ...all, ...all.images?.[image] };
+    } catch {
+      // Not there, or just being written.
+    }
   }
+  return {};
 };
 
 const { exit_code, last_line, chatter_bytes = 0, child: wantsChild, writes, removes_snapshot } = behaviour();
@@ -82,7 +86,10 @@ process.on('SIGTERM', () => {
 });
 
 const KEYS = 'keys.json';
-const boot = process.env.ENGINE_KEY_HASH ?? '';
+const { ENGINE_KEY_HASH_FILE } = process.env;
+const boot = ENGINE_KEY_HASH_FILE
+  ? readFileSync(ENGINE_KEY_HASH_FILE, 'utf8')
+  : (process.env.ENGINE_KEY_HASH ?? '');
 let keys = loadKeys();
 const bootOverlap_s = Number(process.env.BAP_KEY_ROTATION_MIN_OVERLAP_SECONDS ?? 0);
 saveKeys({ ...(keys.boot === boot ? keys : rotated(boot, bootOverlap_s)), boot });

@@ -1,5 +1,4 @@
-import { join } from 'node:path';
-import { fencesIn } from '../../backends/fence.ts';
+import { fencesOf } from '../../backends/open.ts';
 import { outdatedEpochs, repairEpochs } from '../../registry/epochs.ts';
 import type { Command } from '../command.ts';
 import { withDatabase } from '../surroundings.ts';
@@ -16,7 +15,7 @@ export const repairEpochsCommand: Command = {
   example: 'bap-engine repair-epochs --yes',
   run: (given, io) =>
     withDatabase(io, async (db, config) => {
-      const outdated = await outdatedEpochs(db, await fencesIn(join(config.data_dir, 'engines')));
+      const outdated = await outdatedEpochs(db, await fencesOf(config));
       if (outdated.length > 0)
         requireYes(given, `${outdated.length} engines are behind what they have seen.`);
       const engines = await repairEpochs(db, outdated);

@@ -6,9 +6,6 @@ import { describe, expect, it } from 'vitest';
 import type { Backend, EngineSpec } from '../../../src/backends/contract.ts';
 import { at, created, forEver, type MakePlace, type Place, tookEffect, world } from './place.ts';
 
-/** How often each race is run: both orders come up within a few. */
-const ROUNDS = 4;
-
 async function expectUp(place: Place, backend: Backend, { engine_id, epoch }: EngineSpec) {
   expect(await place.running(engine_id)).toHaveLength(1);
   expect(await backend.is_running(engine_id)).toEqual({ state: 'present', epoch, frozen: false });
@@ -21,11 +18,12 @@ async function expectDown(place: Place, backend: Backend, { engine_id }: EngineS
 
 type World = Awaited<ReturnType<typeof world>>;
 
-export function checkRaces(makePlace: MakePlace): void {
+/** `rounds`: how often each race is run; both orders come up within a few. */
+export function checkRaces(makePlace: MakePlace, rounds: number): void {
   const race = (name: string, run: (w: World, engine: EngineSpec) => Promise<void>) =>
     it(name, async () => {
       const w = await world(makePlace);
-      for (let round = 0; round < ROUNDS; round += 1) {
+      for (let round = 0; round < rounds; round += 1) {
         const engine = w.place.newEngine();
         await run(w, engine);
         // It would only take the processor from the next.

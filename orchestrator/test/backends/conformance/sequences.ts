@@ -11,8 +11,7 @@ import { until } from '../../support/wait.ts';
 import { watchHeld } from './held.ts';
 import { at, type MakePlace, type Place, tookEffect, world } from './place.ts';
 
-/** Sequences in one run, and calls in the longest of them. */
-const RUNS = 50;
+/** Calls in the longest sequence. */
 const MAX_CALLS = 6;
 /** For a machine that is busy with other tests, milliseconds. */
 const TIME_LIMIT_MS = 90_000;
@@ -62,9 +61,9 @@ const anyCall = fc.record({
   by: fc.constantFrom(0, 1),
 });
 
-export function checkSequences(makePlace: MakePlace): void {
+export function checkSequences(makePlace: MakePlace, runs: number): void {
   it(
-    `does as the model says, and leaves nothing, over ${RUNS} sequences of calls`,
+    `does as the model says, and leaves nothing, over ${runs} sequences of calls`,
     async () => {
       const held = watchHeld();
       const { place, one, other } = await world(makePlace);
@@ -103,7 +102,7 @@ export function checkSequences(makePlace: MakePlace): void {
           expect(await place.traces(engine)).toEqual([]);
           expect(await other.list()).toEqual([]);
         }),
-        { numRuns: RUNS },
+        { numRuns: runs },
       );
 
       expect(getEventListeners(signal, 'abort')).toEqual([]);
