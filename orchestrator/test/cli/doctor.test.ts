@@ -57,7 +57,12 @@ describe('doctor', () => {
   });
 
   it('lists every problem of the configuration at once', async () => {
-    const { exit, of } = await examined({ NODE_ENV: 'production', ORCH_ADMIN_KEY: 'short', ORCH_PORT: 'x' });
+    const { exit, of } = await examined({
+      NODE_ENV: 'production',
+      ORCH_ADMIN_KEY: 'short',
+      ORCH_PORT: 'x',
+      ORCH_ENGINE_BACKEND: 'unknown',
+    });
     expect(exit).toBe(1);
     const found = of('configuration').map((finding) => finding.found);
     for (const name of [
