@@ -176,3 +176,22 @@ describe('the admin key', () => {
     expect([exit, err]).toEqual([0, '(development: admin key from data/secrets.json)\n']);
   });
 });
+
+describe('upgrade', () => {
+  it('shows the current roll-out, changes it, and fails where it is halted', async () => {
+    expect((await bapEngine(['upgrade'], { env })).out).toContain('september-engine:latest');
+    const { body } = await json('upgrade', '--image=next', '--percent=25');
+    expect(body).toMatchObject({ image: 'next', state: 'canary', percent: 25, running_too: true });
+    expect((await bapEngine(['upgrade', '--percent=a quarter'], { env })).exit).toBe(2);
+    await o.orchestrator.db.query(
+      "UPDATE rollouts SET halted_at = now(), halted_reason = 'a test' WHERE image = 'next'",
+    );
+    const status = await bapEngine(['upgrade', '--status'], { env });
+    expect([status.exit, status.out]).toEqual([1, expect.stringContaining('a test')]);
+    expect(await json('upgrade', '--percent=50')).toMatchObject({
+      exit: 1,
+      body: { error: { code: 'ROLLOUT_HALTED' } },
+    });
+    expect((await json('upgrade', '--resume')).body.halted).toBe(null);
+  });
+});
