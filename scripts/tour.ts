@@ -21,8 +21,6 @@ const engineFields = {
   user_id: z.literal(USER),
   status: z.literal('running'),
   url: z.url(),
-  // Where engines are reached by another name inside their network than from this machine (O14).
-  host_url: z.url().optional(),
   engine_version: z.string(),
   created_at: z.iso.datetime(),
   last_health_at: z.iso.datetime(),
@@ -49,7 +47,7 @@ const shapes = {
     total: z.literal(1),
   }),
   stop: z.strictObject({ status: z.literal('stopped'), engine_id: z.uuid() }),
-  start: z.strictObject({ status: z.literal('running'), url: z.url(), host_url: z.url().optional() }),
+  start: z.strictObject({ status: z.literal('running'), url: z.url() }),
   destroy: z.strictObject({ status: z.literal('destroyed'), engine_id: z.uuid() }),
   gone: z.strictObject({
     error: z.strictObject({
@@ -152,11 +150,10 @@ async function call<T>(
 }
 
 /** Streams a turn to the terminal and checks the order of its events. */
-async function execute(title: string, engine: z.infer<typeof Engine>, body: object) {
+async function execute(title: string, engine: { url: string; api_key: string }, body: object) {
   const headers = { 'X-Engine-Key': engine.api_key };
-  const address = engine.host_url ?? engine.url;
-  show(title, `POST ${address}/execute`, headers, body);
-  const response = await fetch(`${address}/execute`, {
+  show(title, `POST ${engine.url}/execute`, headers, body);
+  const response = await fetch(`${engine.url}/execute`, {
     method: 'POST',
     headers: { ...headers, 'Content-Type': 'application/json' },
     body: JSON.stringify(body),

@@ -45,8 +45,10 @@ export type Deployment = {
   remove(): Promise<void>;
 };
 
-/** A project that is ready for `docker compose up`; `settings` are appended to its `.env`. */
-export async function newDeployment(settings: Record<string, string> = {}): Promise<Deployment> {
+/** A project that is ready for `docker compose up`; `settings`, which may depend on its `net`, are appended to its `.env`. */
+export async function newDeployment(
+  settings: (net: string) => Record<string, string> = () => ({}),
+): Promise<Deployment> {
   const folder = await mkdtemp(join(tmpdir(), 'september-compose-'));
   for (const name of ['compose.yaml', 'compose.production.yaml', '.env.example', 'deploy']) {
     await cp(join(root, name), join(folder, name), { recursive: true });
@@ -67,7 +69,7 @@ export async function newDeployment(settings: Record<string, string> = {}): Prom
     ENGINE_NET: net,
     ORCH_PORT_MIN: '21001',
     ORCH_PORT_MAX: '22000',
-    ...settings,
+    ...settings(net),
   };
 
   const shell = async (line: string, env: Record<string, string> = {}) => {

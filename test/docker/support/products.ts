@@ -1,11 +1,10 @@
 /** What a product does with a deployment, over HTTP. */
 import { z } from 'zod';
-import type { Deployment } from './deployment.ts';
+import { type Deployment, docker } from './deployment.ts';
 
 const Engine = z.object({
   engine_id: z.uuid(),
   url: z.url(),
-  host_url: z.url(),
   api_key: z.string(),
 });
 export type Engine = z.infer<typeof Engine>;
@@ -42,8 +41,9 @@ export async function registerProduct({ url, admin_key }: Deployment): Promise<P
 }
 
 /** One turn; gives the text of the answer. */
-export async function say({ host_url, api_key }: Engine, task_id: string, message: string): Promise<string> {
-  const response = await fetch(`${host_url}/execute`, {
+export async function say(engine: Engine, task_id: string, message: string): Promise<string> {
+  const { api_key } = engine;
+  const response = await fetch(`http://${await publishedAt(engine)}/execute`, {
     method: 'POST',
     headers: { 'X-Engine-Key': api_key, 'Content-Type': 'application/json' },
     body: JSON.stringify({ message, task_id }),
@@ -56,6 +56,9 @@ export async function say({ host_url, api_key }: Engine, task_id: string, messag
     .map(({ text }) => text)
     .join('');
 }
+
+/** Where the engine's container is published on this machine. */
+const publishedAt = ({ engine_id }: Engine) => docker('port', `engine-${engine_id.slice(0, 12)}`, '8000');
 
 async function post<T>(
   shape: z.ZodType<T>,
