@@ -12,6 +12,7 @@ import { OfUsersProduct, PLATFORM_KEY, PLATFORM_OR_ADMIN_KEY, productOfUser } fr
 import type { App, Env, HttpDeps } from './context.ts';
 import { accepted, IdempotencyKey, onceOf, viewOperation, Wait } from './operations.ts';
 import {
+  addressOf,
   answers,
   BOOT_ERRORS,
   body,
@@ -38,6 +39,7 @@ const BootedEngine = EngineView.pick({
   user_id: true,
   status: true,
   url: true,
+  host_url: true,
   api_key: true,
 });
 
@@ -103,7 +105,7 @@ const startRoute = createRoute({
   responses: {
     ...accepted,
     ...answers(
-      EngineView.pick({ url: true }).extend({ status: z.literal('running') }),
+      EngineView.pick({ url: true, host_url: true }).extend({ status: z.literal('running') }),
       'The engine runs.',
       ...CHANGE_ERRORS,
       'ENGINE_ALREADY_RUNNING',
@@ -230,8 +232,8 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
     const engine = await engineById(db, operation.engine_id);
     // Destroyed meanwhile; another engine of the user is not what the request made.
     if (engine === null || !isLive(engine)) throw notFound();
-    const { engine_id, user_id, status, url, api_key } = view(engine);
-    return { engine_id, user_id, status, url, api_key };
+    const { engine_id, user_id, status, api_key } = view(engine);
+    return { engine_id, user_id, status, ...addressOf(engine), api_key };
   }
 
   app.openapi(provisionRoute, async (c) => {
@@ -257,7 +259,7 @@ export function lifecycleRoutes(app: App, deps: HttpDeps): void {
     if (wait === 'false') return c.json(viewOperation(operation), 202);
     const engine = await engineById(db, operation.engine_id);
     if (engine === null || !isLive(engine)) throw notFound();
-    return c.json({ status: 'running' as const, url: engine.url }, 200);
+    return c.json({ status: 'running' as const, ...addressOf(engine) }, 200);
   });
 
   app.openapi(stopRoute, async (c) => {

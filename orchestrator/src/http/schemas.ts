@@ -48,6 +48,12 @@ export const EngineSummary = z
       .string()
       .nullable()
       .describe('Where the Engine answers; also set while it is stopped. Null before its first start.'),
+    host_url: z
+      .string()
+      .optional()
+      .describe(
+        'The same on the machine of the engine itself, where `url` is a name in a network of containers.',
+      ),
     sleep_depth: z
       .enum(DEPTHS)
       .optional()
@@ -68,15 +74,29 @@ export const EngineView = EngineSummary.extend({
 /** What is shown of an engine. */
 export type ShownEngine = Pick<
   LiveEngine,
-  'id' | 'user_id' | 'status' | 'url' | 'sleep_depth' | 'engine_version' | 'created_at' | 'last_health_at'
+  | 'id'
+  | 'user_id'
+  | 'status'
+  | 'url'
+  | 'host_url'
+  | 'sleep_depth'
+  | 'engine_version'
+  | 'created_at'
+  | 'last_health_at'
 >;
+
+/** Where it answers (O14). */
+export const addressOf = ({ url, host_url }: Pick<LiveEngine, 'url' | 'host_url'>) => ({
+  url,
+  ...(host_url !== null && { host_url }),
+});
 
 export function summarize(engine: ShownEngine): z.infer<typeof EngineSummary> {
   return {
     engine_id: engine.id,
     user_id: engine.user_id,
     status: engine.status,
-    url: engine.url,
+    ...addressOf(engine),
     ...(engine.status === 'sleeping' && engine.sleep_depth !== null && { sleep_depth: engine.sleep_depth }),
     engine_version: engine.engine_version,
     created_at: engine.created_at.toISOString(),

@@ -6,7 +6,7 @@ import { engineById, engineOf } from '../registry/engines.ts';
 import { PLATFORM_KEY } from './auth.ts';
 import type { App, HttpDeps } from './context.ts';
 import { accepted, IdempotencyKey, onceOf, viewOperation, Wait } from './operations.ts';
-import { answers, body, DEPTHS, EngineView, UserPath } from './schemas.ts';
+import { addressOf, answers, body, DEPTHS, EngineView, UserPath } from './schemas.ts';
 
 const ERRORS = [
   'INVALID_PLATFORM_KEY',
@@ -64,7 +64,9 @@ const wakeRoute = createRoute({
   responses: {
     ...accepted,
     ...answers(
-      EngineView.pick({ engine_id: true, url: true }).extend({ status: z.literal('running') }),
+      EngineView.pick({ engine_id: true, url: true, host_url: true }).extend({
+        status: z.literal('running'),
+      }),
       'The engine runs.',
       ...ERRORS,
       'PORT_EXHAUSTION',
@@ -107,14 +109,14 @@ export function sleepRoutes(app: App, { db, lifecycle, sleep_mode }: HttpDeps): 
     let operation = once === null ? null : await lifecycle.earlier(once);
     if (operation === null) {
       if (engine.status === 'running' && found.operation === null) {
-        return c.json({ status: 'running' as const, engine_id: engine.id, url: engine.url }, 200);
+        return c.json({ status: 'running' as const, engine_id: engine.id, ...addressOf(engine) }, 200);
       }
       operation = await lifecycle.change('wake', engine.id, product.slug, once);
     }
     if (c.req.valid('query').wait === 'false') return c.json(viewOperation(operation), 202);
     await lifecycle.outcome(operation.id);
-    const { url } = (await engineById(db, engine.id)) ?? engine;
-    return c.json({ status: 'running' as const, engine_id: engine.id, url }, 200);
+    const woken = (await engineById(db, engine.id)) ?? engine;
+    return c.json({ status: 'running' as const, engine_id: engine.id, ...addressOf(woken) }, 200);
   });
 }
 

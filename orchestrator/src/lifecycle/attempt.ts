@@ -237,7 +237,7 @@ async function end(
       await updateEngine(sql, engine_id, {
         status: success,
         // One that was only let go on keeps its address.
-        ...(evidence.url !== undefined && { url: evidence.url }),
+        ...(evidence.url !== undefined && { url: evidence.url, host_url: evidence.host_url ?? null }),
         ...(came_up && { boot_duration_ms }),
         failure_reason: null,
         ...(claim.image !== null && { engine_version: claim.image }),

@@ -55,6 +55,7 @@ export type StepContext = {
   evidence: {
     port?: number | null;
     url?: string;
+    host_url?: string | null;
     last_probe?: string;
     exit?: Omit<EngineExitReport, 'last_words'>;
     /** A sleep found no process. */
@@ -93,6 +94,7 @@ export async function perform(step: Step, deps: StepDeps, context: StepContext):
         throw new PortTaken();
       });
       evidence.url = endpoint.url;
+      evidence.host_url = endpoint.host_url;
       return;
     }
     case 'await_health':

@@ -26,6 +26,7 @@ export type AdmitEngine = Pick<
   | 'user_id'
   | 'status'
   | 'url'
+  | 'host_url'
   | 'sleep_depth'
   | 'engine_version'
   | 'engine_key_enc'
@@ -75,7 +76,7 @@ const look = (start: { product: string; allowance: string; asked: string; waits:
     FROM product p
    CROSS JOIN (${start.asked}) AS asked
     LEFT JOIN LATERAL (
-      SELECT e.id, e.user_id, e.status, e.url, e.sleep_depth, e.engine_version, e.engine_key_enc, e.epoch, e.created_at,
+      SELECT e.id, e.user_id, e.status, e.url, e.host_url, e.sleep_depth, e.engine_version, e.engine_key_enc, e.epoch, e.created_at,
              e.last_health_at, e.restart_at, o.id AS operation_id, o.kind AS operation_kind, a.at > now() - make_interval(secs => $3) AS fresh
         FROM engines e
         LEFT JOIN engine_admits a ON a.engine_id = e.id

@@ -20,6 +20,8 @@ export type EngineRow = {
   user_id: string | null;
   status: EngineStatus;
   url: string | null;
+  /** The same as a port of the host, where `url` is another address. */
+  host_url: string | null;
   engine_version: string;
   /** Its provision named the version: no rollout concerns it. */
   version_pinned: boolean;
@@ -180,6 +182,7 @@ export async function updateEngine(
       EngineRow,
       | 'status'
       | 'url'
+      | 'host_url'
       | 'epoch'
       | 'boot_duration_ms'
       | 'failure_reason'

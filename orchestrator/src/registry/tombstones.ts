@@ -43,7 +43,7 @@ export async function layToRest(sql: Sql, id: string, retain_s: number): Promise
        RETURNING id)
      UPDATE engines
         SET status = 'destroyed', destroyed_at = now(), tombstone_until = now() + make_interval(secs => $2),
-            url = NULL, failure_reason = NULL,
+            url = NULL, host_url = NULL, failure_reason = NULL,
             health = NULL, health_seen = NULL, ill_probes = 0, ill_since = NULL, well_since = NULL
        FROM place WHERE engines.id = $1 AND engines.product_id = place.id
      RETURNING product_id, user_id, tombstone_until`,

@@ -80,7 +80,9 @@ async function makePlace(): Promise<Place> {
       { kind: 'docker', options: { ...settings, host: DOCKER_HOST } },
       join(folder, 'died_at'),
     ),
-    points: Object.keys(FAILPOINTS).filter((name): name is Failpoint => /^(create|stop|remove)\./.test(name)),
+    points: Object.keys(FAILPOINTS).filter((name): name is Failpoint =>
+      /^(create|stop|snapshot|revert|remove)\./.test(name),
+    ),
     newEngine() {
       port = (port + 1) % PORTS.count;
       const engine_id = randomUUID();

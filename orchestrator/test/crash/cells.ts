@@ -157,7 +157,7 @@ export const SCENARIOS: readonly Scenario[] = [
 
 /** What a step does between its two points. */
 const WITHIN: Partial<Record<Step, Failpoint[]>> = {
-  create: ['create.fenced', 'create.replaced', 'create.spawned'],
+  create: ['create.fenced', 'create.replaced', 'create.made', 'create.ready', 'create.spawned'],
   stop: ['stop.terminated'],
   snapshot: ['snapshot.copied'],
   revert: ['revert.copied', 'revert.swapping'],

@@ -28,6 +28,9 @@ const SIGNALS: Record<number, string> = {
   15: 'SIGTERM',
 };
 
+/** The state of a container that is no engine but copies the data of one. */
+export const COPYING = 'copying';
+
 const Listed = z.object({
   Id: z.string(),
   State: z.string(),
@@ -50,7 +53,7 @@ export type Inspected = z.infer<typeof Inspected>;
 export type Container = {
   id: string;
   engine_id: string;
-  /** In Docker's words. */
+  /** In Docker's words, or `COPYING`. */
   state: string;
   /** What its label says; NaN where that cannot be read. */
   labelled_epoch: number;
@@ -85,7 +88,7 @@ export function openContainers(docker: DockerApi, network: string): Containers {
     return listed.map(({ Id, State, Labels }) => ({
       id: Id,
       engine_id: Labels[LABEL.engine_id] ?? '',
-      state: State,
+      state: Labels[LABEL.copying] === undefined ? State : COPYING,
       labelled_epoch: Number(Labels[LABEL.epoch] ?? Number.NaN),
       port: Number(Labels[LABEL.port]),
     }));

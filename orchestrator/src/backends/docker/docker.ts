@@ -14,11 +14,12 @@ import { z } from 'zod';
 import type { DockerConfig } from '../../config.ts';
 import { type HitFailpoint, noFailpoint } from '../../failpoints.ts';
 import type { Backend, EngineEndpoint, EngineExited, EngineSpec, Presence } from '../contract.ts';
-import { BackendFault, PortUnavailable, STOP_GRACE_S, StaleEpoch } from '../contract.ts';
+import { PortUnavailable, STOP_GRACE_S, StaleEpoch } from '../contract.ts';
 import { ENGINE_ID } from '../fence.ts';
 import { type DockerApi, DockerError, isDocker, openDockerApi } from './api.ts';
 import { CONTAINER_PORT, type ContainerSettings, containerBody, ENGINE_UID, HOST } from './container.ts';
 import { type Container, epochOf, exitReport, openContainers } from './containers.ts';
+import { type Copying, newestCopy, openCopies, removeCopies } from './copies.ts';
 import { type Death, followDeaths } from './events.ts';
 import { type Marks, openMarks, volumesOf } from './marks.ts';
 import { containerName, startVolume } from './names.ts';
@@ -52,6 +53,7 @@ export function dockerBackend(options: DockerOptions): Backend {
   const docker: DockerApi = openDockerApi(options.host);
   const marks = openMarks(docker, network);
   const containers = openContainers(docker, network);
+  const copies = openCopies(docker, containers, network);
   const presences = openPresences(containers, marks);
   const life = new AbortController();
   const listeners = new Set<(exit: EngineExited) => void>();
@@ -86,6 +88,14 @@ export function dockerBackend(options: DockerOptions): Backend {
     return await Promise.all([containers.find(engine_id), marks.of(engine_id)]);
   }
 
+  /** The same for one who has just raised the fence; of a destroyed engine nothing is left by it. */
+  async function lookRaised(engine_id: string, epoch: number): Promise<[Container | null, Marks]> {
+    const [found, seen] = await look(engine_id);
+    if (seen.destroyed) await marks.remove(startVolume(engine_id, epoch));
+    refuseOutdated(seen, epoch);
+    return [found, seen];
+  }
+
   function refuseLower({ fence }: Marks, epoch: number): void {
     if (fence > epoch) throw new StaleEpoch(epoch, fence);
   }
@@ -100,9 +110,7 @@ export function dockerBackend(options: DockerOptions): Backend {
     signal.throwIfAborted();
     await marks.raise(engine_id, epoch);
     failpoint('create.fenced');
-    const [found, seen] = await look(engine_id);
-    if (seen.destroyed) await marks.remove(startVolume(engine_id, epoch));
-    refuseOutdated(seen, epoch);
+    const [found, seen] = await lookRaised(engine_id, epoch);
     if (found !== null) {
       const its = epochOf(found, seen);
       if (its === epoch && found.port === port && TAKEN_AS_IT_IS.has(found.state)) {
@@ -172,8 +180,7 @@ export function dockerBackend(options: DockerOptions): Backend {
     } catch (error) {
       if (error instanceof StaleEpoch || error instanceof PortUnavailable || signal.aborted) {
         await containers.remove(id);
-        const seen = await marks.of(engine_id);
-        if (seen.destroyed) for (const volume of volumesOf(engine_id, seen)) await marks.remove(volume);
+        await removeIfDestroyed(engine_id);
       }
       throw error;
     }
@@ -265,6 +272,64 @@ export function dockerBackend(options: DockerOptions): Backend {
     return now?.id === found.id && STANDS.has(now.state);
   }
 
+  /** What is done to an engine's data has its place in Docker, and no engine that uses it. */
+  async function withData<T>(
+    { engine_id, epoch, image }: Omit<Copying, 'check'>,
+    work: (copying: Copying, seen: Marks) => Promise<T>,
+  ): Promise<T> {
+    await marks.raise(engine_id, epoch);
+    const [found, seen] = await lookRaised(engine_id, epoch);
+    if (found !== null) {
+      const its = epochOf(found, seen);
+      if (its > epoch) throw new StaleEpoch(epoch, its);
+      if (STANDS.has(found.state)) throw new TypeError(`container ${found.id} of the engine uses its data`);
+      await containers.remove(found.id);
+    }
+    const check = async () => refuseOutdated(await marks.of(engine_id), epoch);
+    try {
+      return await work({ engine_id, epoch, image, check }, seen);
+    } catch (error) {
+      if (error instanceof StaleEpoch) await removeIfDestroyed(engine_id);
+      throw error;
+    }
+  }
+
+  async function removeIfDestroyed(engine_id: string): Promise<void> {
+    const seen = await marks.of(engine_id);
+    if (seen.destroyed) for (const volume of volumesOf(engine_id, seen)) await marks.remove(volume);
+  }
+
+  const snapshot = (engine_id: string, epoch: number, image: string) =>
+    withData({ engine_id, epoch, image }, async (copying, seen) => {
+      if (newestCopy(seen) === epoch) return;
+      await copies.fill(copying);
+      failpoint('snapshot.copied');
+      await copying.check();
+      await marks.markCopied(engine_id, epoch);
+      await copying.check();
+      await removeCopies(marks, seen, epoch - 1);
+    });
+
+  const revert = (engine_id: string, epoch: number, image: string) =>
+    withData({ engine_id, epoch, image }, async (copying, seen) => {
+      const from = newestCopy(seen);
+      if (from === null) return false;
+      failpoint('revert.copied');
+      await copying.check();
+      await copies.empty(copying);
+      failpoint('revert.swapping');
+      await copying.check();
+      await copies.bringBack(copying, from);
+      await copying.check();
+      return true;
+    });
+
+  async function forget(engine_id: string, epoch: number): Promise<void> {
+    const seen = await marks.of(engine_id);
+    refuseLower(seen, epoch);
+    await removeCopies(marks, seen, epoch);
+  }
+
   async function is_running(engine_id: string): Promise<Presence> {
     try {
       return await presences.of(engine_id);
@@ -301,13 +366,10 @@ export function dockerBackend(options: DockerOptions): Backend {
     },
     freeze: (engine_id, { epoch }) => patiently(() => freeze(engine_id, epoch), life.signal),
     thaw: (engine_id, { epoch }) => patiently(() => thaw(engine_id, epoch), life.signal),
-    async snapshot() {
-      throw new BackendFault('The Docker backend keeps no copies of the data yet.');
-    },
-    async revert() {
-      throw new BackendFault('The Docker backend keeps no copies of the data yet.');
-    },
-    async forget() {},
+    snapshot: (engine_id, { epoch, image }) =>
+      patiently(() => snapshot(engine_id, epoch, image), life.signal),
+    revert: (engine_id, { epoch, image }) => patiently(() => revert(engine_id, epoch, image), life.signal),
+    forget: (engine_id, { epoch }) => patiently(() => forget(engine_id, epoch), life.signal),
     is_running,
     async list() {
       const listed = await presences.all();

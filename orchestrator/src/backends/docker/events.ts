@@ -46,6 +46,7 @@ export async function followDeaths(
         if (timeNano <= last) continue;
         last = timeNano;
         pause = FIRST_PAUSE_MS;
+        if (Actor.Attributes[LABEL.copying] !== undefined) continue;
         hear.death({
           container_id: Actor.ID,
           engine_id: Actor.Attributes[LABEL.engine_id] ?? '',

@@ -9,6 +9,7 @@
  * - `start`: an epoch for which somebody starts or stops. The container of that start keeps its secrets in it.
  * - `thaw`: an epoch for which a container of a lower one was let go on. It names that container: whose epoch is the
  *   highest of its own label and of the thaws that name it.
+ * - `copied`: a copy of the data is complete (copies.ts); no epoch of the fence.
  * - `destroyed`: as in ../graveyard.ts, one for each call that destroys.
  *
  * Why it holds: a higher epoch raises its mark before it looks for containers; a lower one makes its container before
@@ -22,7 +23,7 @@ import { dataVolume, LABEL, startVolume } from './names.ts';
 /** How long the mark of a destroyed engine is kept, milliseconds; see ../graveyard.ts. */
 const KEPT_MS = 24 * 60 * 60 * 1000;
 
-type MarkKind = 'start' | 'thaw' | 'destroyed';
+type MarkKind = 'start' | 'thaw' | 'destroyed' | 'copied';
 
 const Volume = z.object({
   Name: z.string(),
@@ -41,6 +42,8 @@ export type Marks = {
   thawed: ReadonlyMap<string, number>;
   /** The volumes that make the fence. */
   marks: readonly { name: string; epoch: number }[];
+  /** Copies of the data, and the marks that one is complete. */
+  copies: readonly { name: string; epoch: number; complete: boolean }[];
   /** Names of all volumes but the marks of its destruction. */
   volumes: readonly string[];
 };
@@ -53,6 +56,7 @@ export type MarkStore = {
   allThawed(): Promise<ReadonlyMap<string, number>>;
   raise(engine_id: string, epoch: number): Promise<void>;
   raiseByThaw(engine_id: string, epoch: number, container_id: string): Promise<void>;
+  markCopied(engine_id: string, epoch: number): Promise<void>;
   /** `call_id`: of the call that destroys; the same one marks once. Gives the way to take the mark back. */
   markDestroyed(engine_id: string, call_id: string): Promise<() => Promise<void>>;
   /** Removes a volume; fine if it is not there. False: a container has it. */
@@ -102,6 +106,11 @@ export function openMarks(docker: DockerApi, network: string): MarkStore {
         ...startLabels(engine_id, epoch),
         [LABEL.thawed]: container_id,
       }),
+    markCopied: (engine_id, epoch) =>
+      mark(`engine-copied-${engine_id}-${epoch}`, 'copied', {
+        [LABEL.engine_id]: engine_id,
+        [LABEL.copy]: String(epoch),
+      }),
     async markDestroyed(engine_id, call_id) {
       const name = `engine-destroyed-${engine_id}-${call_id}`;
       await mark(name, 'destroyed', { [LABEL.engine_id]: engine_id });
@@ -147,6 +156,11 @@ function marksIn(all: readonly Volume[]): Marks {
     destroyed: all.some(isGrave),
     thawed,
     marks,
+    copies: volumes.flatMap(({ Name, Labels }) => {
+      const epoch = Number(Labels?.[LABEL.copy] ?? 0);
+      const complete = Labels?.[LABEL.mark] === ('copied' satisfies MarkKind);
+      return epoch > 0 ? [{ name: Name, epoch, complete }] : [];
+    }),
     volumes: volumes.map(({ Name }) => Name),
   };
 }

@@ -11,6 +11,10 @@ export const LABEL = {
   mark: 'dev.september.mark',
   /** Of a thaw's mark: the container that was thawed. */
   thawed: 'dev.september.thawed',
+  /** Of a copy of the data and the mark that it is complete: the epoch it was made for, which is no fence. */
+  copy: 'dev.september.copy',
+  /** Of a container that copies data in the place of the engine's. */
+  copying: 'dev.september.copying',
 } as const;
 
 /** The container, and its name in the network. */
@@ -20,3 +24,5 @@ export const dataVolume = (engine_id: string) => `engine-data-${engine_id}`;
 
 /** The mark of a start, which also holds its secrets. */
 export const startVolume = (engine_id: string, epoch: number) => `engine-start-${engine_id}-${epoch}`;
+
+export const copyVolume = (engine_id: string, epoch: number) => `engine-copy-${engine_id}-${epoch}`;

@@ -12,7 +12,7 @@
 import { EngineExit } from '@september/contract';
 import type { Presence } from '../contract.ts';
 import { isDocker } from './api.ts';
-import { type Container, type Containers, epochOf, type Inspected } from './containers.ts';
+import { COPYING, type Container, type Containers, epochOf, type Inspected } from './containers.ts';
 import type { MarkStore } from './marks.ts';
 import { shareLooks } from './shared_look.ts';
 
@@ -102,6 +102,7 @@ function byState(container: Container, thawed: Thawed): Presence | null {
       return present(container, thawed, true);
     case 'created':
     case 'removing':
+    case COPYING:
       return NOTHING;
     case 'restarting':
     case 'exited':
