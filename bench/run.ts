@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { benchAdmit } from './admit.ts';
 import { benchAudit } from './audit.ts';
 import { benchBoot } from './boot.ts';
+import { benchContainers } from './containers.ts';
 import { benchRateLimit } from './rate_limit.ts';
 import { benchStreams } from './streams.ts';
 import { benchTurn } from './turn.ts';
@@ -11,6 +12,7 @@ const BENCHMARKS: Record<string, (options: { quick: boolean }) => Promise<void>>
   admit: benchAdmit,
   audit: benchAudit,
   boot: benchBoot,
+  containers: benchContainers,
   rate_limit: benchRateLimit,
   streams: benchStreams,
   turn: benchTurn,
