@@ -16,8 +16,8 @@ type Mode = 'development' | 'production';
 const DEVELOPMENT_PASSTHROUGH =
   'LLM_API_KEY,OPENAI_API_KEY,ANTHROPIC_API_KEY,GEMINI_API_KEY,LLM_PROVIDER,LLM_MODEL,LLM_BASE_URL';
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
-/** What every engine gets, beside its own variables and the pass-through. */
-const BASE_ENVIRONMENT = ['TZ', 'LANG', 'NODE_ENV'];
+/** What every engine gets, beside the mode, its own variables and the pass-through. */
+const BASE_ENVIRONMENT = ['TZ', 'LANG'];
 /** What a program of this machine needs in order to run, and to start quickly (scripts/run.mjs); no container does. */
 const PROCESS_ENVIRONMENT = ['PATH', 'NODE_COMPILE_CACHE'];
 
@@ -442,7 +442,11 @@ export function loadConfig(env: Given, cwd: string): Config {
       catalog_dir: given.ORCH_CATALOG_MOUNT_PATH ? resolve(cwd, given.ORCH_CATALOG_MOUNT_PATH) : null,
     },
     engine_image: values.ORCH_ENGINE_IMAGE,
-    engine_environment: handOn([...BASE_ENVIRONMENT, ...values.ORCH_ENGINE_ENV_PASSTHROUGH]),
+    // The mode in any case: an engine's image has one of its own.
+    engine_environment: {
+      NODE_ENV: mode,
+      ...handOn([...BASE_ENVIRONMENT, ...values.ORCH_ENGINE_ENV_PASSTHROUGH]),
+    },
     process_environment: handOn(PROCESS_ENVIRONMENT),
     catalog_dir: resolve(cwd, values.ORCH_CATALOG_MOUNT_PATH),
     port_min: values.ORCH_PORT_MIN,

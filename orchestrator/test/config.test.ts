@@ -234,10 +234,10 @@ describe('the configuration', () => {
       NODE_COMPILE_CACHE: '/compiled',
     };
     const { engine_environment, process_environment } = loadConfig(env, '/');
-    expect(engine_environment).toEqual({ LLM_API_KEY: 'a', LLM_MODEL: 'm' });
+    expect(engine_environment).toEqual({ NODE_ENV: 'development', LLM_API_KEY: 'a', LLM_MODEL: 'm' });
     expect(process_environment).toEqual({ PATH: '/bin', NODE_COMPILE_CACHE: '/compiled' });
     const named = { ...env, ORCH_ENGINE_ENV_PASSTHROUGH: 'OTHER, ABSENT' };
-    expect(loadConfig(named, '/').engine_environment).toEqual({ OTHER: 'o' });
+    expect(loadConfig(named, '/').engine_environment).toEqual({ NODE_ENV: 'development', OTHER: 'o' });
     const production = { ...env, NODE_ENV: 'production', ORCH_ENGINE_BACKEND: 'subprocess' };
     expect(loadConfig(production, '/').engine_environment).toEqual({ NODE_ENV: 'production' });
   });
