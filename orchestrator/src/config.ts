@@ -122,7 +122,7 @@ const Environment = z
       .register(documented, {
         default: 'host',
         meaning:
-          "Docker: the `url` of engines. `host`: a port of this machine; `network`: their name in ORCH_ENGINE_NETWORK, for an orchestrator and products that are on it. The orchestrator's image sets `network`.",
+          'Docker: the `url` of engines. `host`: a port of this machine; `network`: their name in ORCH_ENGINE_NETWORK, for an orchestrator and products that are on it. compose.yaml sets `network`.',
       }),
     ORCH_ENGINE_MEMORY_MB: integer(128, 1_048_576).register(documented, {
       default: '1024',
