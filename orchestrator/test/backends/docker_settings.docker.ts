@@ -130,7 +130,7 @@ it('an engine whose container is removed by hand is noticed at once, and comes u
   await until('another container stands', async () =>
     (await containers()).some(({ Id, State }) => Id !== container.Id && State.Running),
   );
-  await until('it runs', async () => (await call('GET', '/engines/ada')).body.status === 'running', 30_000);
+  await until('it runs', async () => (await call('GET', '/engines/ada')).body.status === 'running');
   const [next] = await containers();
   expect(Number(next.Config.Labels[LABEL.epoch])).toBeGreaterThan(1);
   const dataOf = ({ Mounts }: { Mounts: { Destination: string; Name: string }[] }) =>
