@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { appendAudit } from '../../src/audit/append.ts';
 import { startAuditRetention } from '../../src/audit/retention.ts';
@@ -99,11 +100,13 @@ it('does not remove an altered row', async () => {
 it('is done by the orchestrator, as ORCH_AUDIT_RETENTION_DAYS says', async () => {
   const env = await testEnvironment();
   const first = await startTestOrchestrator(env);
-  await appendAged(first.orchestrator.db, null, 8, 6);
+  // A chain of its own: what the orchestrator does at its start stands in the system's.
+  const chain = randomUUID();
+  await appendAged(first.orchestrator.db, chain, 8, 6);
   await first.orchestrator.close();
 
   const { orchestrator } = await startTestOrchestrator({ ...env, ORCH_AUDIT_RETENTION_DAYS: '7' });
-  await until('the old row is gone', async () => (await numbersOf(orchestrator.db, null)).length === 1);
-  expect(await numbersOf(orchestrator.db, null)).toEqual([2]);
+  await until('the old row is gone', async () => (await numbersOf(orchestrator.db, chain)).length === 1);
+  expect(await numbersOf(orchestrator.db, chain)).toEqual([2]);
   expect((await verifyAudit(orchestrator.db)).broken).toEqual([]);
 });
