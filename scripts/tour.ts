@@ -21,6 +21,7 @@ const engineFields = {
   user_id: z.literal(USER),
   status: z.literal('running'),
   url: z.url(),
+  host_url: z.url().optional(),
   engine_version: z.string(),
   created_at: z.iso.datetime(),
   last_health_at: z.iso.datetime(),
@@ -47,7 +48,7 @@ const shapes = {
     total: z.literal(1),
   }),
   stop: z.strictObject({ status: z.literal('stopped'), engine_id: z.uuid() }),
-  start: z.strictObject({ status: z.literal('running'), url: z.url() }),
+  start: z.strictObject({ status: z.literal('running'), url: z.url(), host_url: z.url().optional() }),
   destroy: z.strictObject({ status: z.literal('destroyed'), engine_id: z.uuid() }),
   gone: z.strictObject({
     error: z.strictObject({
