@@ -121,7 +121,7 @@ export function startRunner(deps: RunnerDeps): Runner {
     }
     try {
       const ended = await whileAway(() => attempt(deps, mine, overdue_at, signal));
-      // Here and now, not when the loop comes by it: the engine is down.
+      // Here and now, not when the loop comes by it: the engine is down. Where this breaks off, the loop takes it up.
       if (ended.followed_by !== null) void follow(ended.followed_by).catch(() => undefined);
       return ended;
     } catch (error) {
